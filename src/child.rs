@@ -1,0 +1,74 @@
+//! One child program: the seam between a shard's consumer and the process that handles its records.
+
+use std::process::ExitStatus;
+
+use async_trait::async_trait;
+
+use crate::types::ShardId;
+
+pub mod encode;
+pub mod exchange;
+pub mod message;
+pub mod process;
+
+/// Why a child could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// No such program.
+    #[error(
+        "executableName `{command}`: program `{program}` was not found {looked}; give a path, or a name that PATH leads to"
+    )]
+    NotFound {
+        /// Value of the property.
+        command: String,
+        /// Its first word.
+        program: String,
+        /// Where it was looked for.
+        looked: String,
+    },
+    /// The program is there and cannot be run.
+    #[error(
+        "executableName `{command}`: program `{program}` cannot be run; make it executable or name its interpreter"
+    )]
+    NotExecutable {
+        /// Value of the property.
+        command: String,
+        /// Its first word.
+        program: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The system refused a new process.
+    #[error("executableName `{command}`: the system could not start a process")]
+    System {
+        /// Value of the property.
+        command: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Starts children.
+#[async_trait]
+pub trait ChildLauncher: Send + Sync + 'static {
+    /// Starts the child of `shard`.
+    async fn launch(&self, shard: &ShardId) -> Result<Box<dyn Child>, LaunchError>;
+}
+
+/// One running child. Lines go in, lines come out; what they mean is [`exchange`]'s matter.
+///
+/// Dropping a child kills its process group and reaps it.
+#[async_trait]
+pub trait Child: Send {
+    /// Writes one line, which already ends in `\n`, and flushes it.
+    async fn send(&mut self, line: &[u8]) -> std::io::Result<()>;
+
+    /// Reads the next line of its standard output without its line end (LF, CR LF or CR); `None` at the end of it.
+    /// Cancel-safe.
+    async fn receive(&mut self) -> std::io::Result<Option<Vec<u8>>>;
+
+    /// Closes its standard input, logs and drops what it still prints, and waits for its exit, without limit.
+    async fn close(&mut self) -> std::io::Result<ExitStatus>;
+}

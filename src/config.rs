@@ -1,0 +1,178 @@
+//! The validated configuration of one daemon.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::types::{InitialPosition, WorkerId};
+
+/// Everything the daemon needs to know; made once from the properties file, the environment and defaults.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// `executableName`, split at blanks.
+    pub command: Vec<String>,
+    /// `applicationName`.
+    pub application_name: String,
+    /// `streamName`, or the name inside `streamArn`.
+    pub stream_name: String,
+    /// `tableName`, else the application's name.
+    pub table_name: String,
+    /// `workerId`, else a random UUID.
+    pub worker_id: WorkerId,
+    /// `regionName`; without it the SDK's own search decides.
+    pub region: Option<String>,
+    /// `kinesisEndpoint`.
+    pub kinesis_endpoint: Option<String>,
+    /// `dynamoDBEndpoint`.
+    pub dynamodb_endpoint: Option<String>,
+    /// `AwsCredentialsProvider` and its two relatives.
+    pub credentials: Credentials,
+    /// `initialPositionInStream`, `initialPositionInStreamExtended`.
+    pub initial_position: InitialPosition,
+    /// How to read.
+    pub retrieval: Retrieval,
+    /// Leases and the fleet.
+    pub coordination: Coordination,
+    /// The child and its shard.
+    pub processing: Processing,
+    /// Settings of the lease table when it must be created.
+    pub table: TableSettings,
+    /// The file it came from, for messages.
+    pub source: PathBuf,
+}
+
+/// Where credentials come from, a service each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// For Kinesis.
+    pub kinesis: Vec<CredentialsProvider>,
+    /// For DynamoDB.
+    pub dynamodb: Vec<CredentialsProvider>,
+    /// For CloudWatch.
+    pub cloudwatch: Vec<CredentialsProvider>,
+}
+
+/// One member of a chain of credentials providers. Its secret parts never appear in logs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CredentialsProvider {
+    /// The default chain of the Java SDK, in its order.
+    Default,
+    /// `AWS_ACCESS_KEY_ID` and its relatives.
+    Environment,
+    /// `-Daws.accessKeyId` and its relatives.
+    SystemProperties,
+    /// A profile; the default one without a name.
+    Profile(Option<String>),
+    /// EC2 instance metadata.
+    InstanceProfile,
+    /// ECS and EKS container endpoint.
+    Container,
+    /// A web identity token file.
+    WebIdentity,
+    /// Unsigned requests.
+    Anonymous,
+    /// A role to assume with the default chain.
+    AssumeRole {
+        /// Role.
+        role_arn: String,
+        /// Session name.
+        session_name: String,
+        /// `externalId`.
+        external_id: Option<String>,
+        /// Region of the STS call.
+        region: Option<String>,
+        /// Endpoint of the STS call.
+        endpoint: Option<String>,
+    },
+}
+
+/// How records are read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Retrieval {
+    /// GetRecords.
+    Polling(Polling),
+    /// SubscribeToShard with a consumer of our own.
+    FanOut(FanOut),
+}
+
+/// Settings of GetRecords.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Polling {
+    /// `maxRecords`: most records in an answer, 1 to 10,000.
+    pub max_records: i32,
+    /// `idleTimeBetweenReadsInMillis`, at least 200 ms.
+    pub idle: Duration,
+    /// `millisBehindLatestThresholdForReducedTps`; zero is off.
+    pub reduced_tps_threshold: Duration,
+}
+
+/// Settings of SubscribeToShard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FanOut {
+    /// `fanoutConfig.consumerArn`: use this one, register none.
+    pub consumer_arn: Option<String>,
+    /// `fanoutConfig.consumerName`, else the application's name.
+    pub consumer_name: String,
+    /// `fanoutConfig.maxDescribeStreamSummaryRetries`.
+    pub max_describe_stream_summary_retries: u32,
+    /// `fanoutConfig.maxDescribeStreamConsumerRetries`.
+    pub max_describe_stream_consumer_retries: u32,
+    /// `fanoutConfig.registerStreamConsumerRetries`.
+    pub register_stream_consumer_retries: u32,
+    /// `fanoutConfig.retryBackoffMillis`.
+    pub retry_backoff: Duration,
+}
+
+/// Settings of leases and the fleet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Coordination {
+    /// `failoverTimeMillis`: age at which a lease counts as abandoned.
+    pub failover_time: Duration,
+    /// `leaseAssignmentIntervalMillis`.
+    pub lease_assignment_interval: Duration,
+    /// `maxLeasesForWorker`.
+    pub max_leases_for_worker: usize,
+    /// `shardSyncIntervalMillis`.
+    pub shard_sync_interval: Duration,
+    /// `parentShardPollIntervalMillis`.
+    pub parent_poll_interval: Duration,
+    /// `ignoreUnexpectedChildShards`.
+    pub ignore_unexpected_child_shards: bool,
+    /// `isGracefulLeaseHandoffEnabled`.
+    pub graceful_handoff: bool,
+    /// `gracefulLeaseHandoffTimeoutMillis`.
+    pub graceful_handoff_timeout: Duration,
+    /// `listShardsBackoffTimeInMillis`.
+    pub list_shards_backoff: Duration,
+    /// `maxListShardsRetryAttempts`.
+    pub max_list_shards_retries: u32,
+    /// `workerMetricsReporterFreqInMillis`.
+    pub worker_metrics_interval: Duration,
+    /// `schedulerInitializationBackoffTimeMillis`: wait between two of the 20 start attempts.
+    pub initialization_backoff: Duration,
+}
+
+/// Settings of the child and of the records given to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Processing {
+    /// `callProcessRecordsEvenForEmptyRecordList`.
+    pub call_for_empty_lists: bool,
+    /// `skipShardSyncAtWorkerInitializationIfLeasesExist`, which also turns the hash range filter of aggregates off.
+    pub skip_shard_sync_if_leases_exist: bool,
+    /// `timeoutInSeconds`: longest wait for a message of the child; `None` waits for ever.
+    pub child_timeout: Option<Duration>,
+    /// `taskBackoffTimeMillis`: wait before a failed step is tried again.
+    pub task_backoff: Duration,
+    /// `shutdownGraceMillis`: longest wait of a graceful shutdown.
+    pub shutdown_grace: Duration,
+}
+
+/// Settings of the lease table when it must be created.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct TableSettings {
+    /// `leaseTableDeletionProtectionEnabled`.
+    pub deletion_protection: bool,
+    /// `leaseTablePitrEnabled`.
+    pub point_in_time_recovery: bool,
+    /// `leaseTableScanTotalSegments`; `None` is automatic.
+    pub scan_segments: Option<u32>,
+}

@@ -1,0 +1,33 @@
+//! The multilangd daemon as a library.
+//!
+//! Floors, from the ground up; a module uses only what lies below it:
+//!
+//! | floor | modules |
+//! |---|---|
+//! | 0 | [`types`], [`clock`], [`backoff`] |
+//! | 1 | [`checkpoint`], [`record`], [`config`], [`progress`] |
+//! | 2 | [`lease`], [`stream`], [`child`] |
+//! | 3 | [`retrieval`], [`coordinator`] |
+//! | 4 | [`consumer`] |
+//! | 5 | [`worker`] |
+//! | 6 | `local` (feature `local`) |
+//! | 7 | [`app`], [`cli`] |
+
+pub mod app;
+pub mod backoff;
+pub mod checkpoint;
+pub mod child;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod consumer;
+pub mod coordinator;
+pub mod lease;
+#[cfg(feature = "local")]
+pub mod local;
+pub mod progress;
+pub mod record;
+pub mod retrieval;
+pub mod stream;
+pub mod types;
+pub mod worker;

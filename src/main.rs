@@ -1,0 +1,3 @@
+//! The `multilangd` program.
+
+fn main() {}

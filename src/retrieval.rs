@@ -1,0 +1,43 @@
+//! Reading a shard: the seam between consumers and the two ways of reading, polling and enhanced fan-out.
+
+use async_trait::async_trait;
+
+use crate::record::Record;
+use crate::stream::ChildShard;
+use crate::types::{Checkpoint, ShardId};
+
+pub mod fanout;
+pub mod polling;
+pub mod prefetch;
+pub mod registration;
+pub mod start;
+
+/// One answer of GetRecords or one event of SubscribeToShard; at most one `processRecords` for the child.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// In the order of the shard.
+    pub records: Vec<Record>,
+    /// How far behind the newest record the answer was, in milliseconds, as the service says.
+    pub millis_behind_latest: Option<i64>,
+    /// Set on the last batch of a shard: the shards that follow (none if the shard is gone from the service).
+    pub end: Option<Vec<ChildShard>>,
+    /// Memory that the batch keeps, in bytes.
+    pub bytes: usize,
+}
+
+/// Reads the shards of one stream.
+pub trait RecordSource: Send + Sync + 'static {
+    /// Begins to read `shard` after `from`. Does no I/O; the reader's first [`RecordReader::next`] does.
+    fn open(&self, shard: &ShardId, from: &Checkpoint) -> Box<dyn RecordReader>;
+}
+
+/// The reader of one shard.
+#[async_trait]
+pub trait RecordReader: Send {
+    /// Waits for the next batch. Faults that time can cure (throttling, expired iterators, broken connections) are
+    /// survived inside, with growing jittered waits and one log line an episode; no record is left out by them.
+    ///
+    /// Not cancel-safe: a reader dropped in the middle of it must be opened again from the last checkpoint.
+    /// Must not be called after a batch with `end`.
+    async fn next(&mut self) -> Batch;
+}
