@@ -1,1 +1,152 @@
-//! To be written.
+//! The worker's part in the fleet: which leases are ours, and the leader's duties while we lead.
+//!
+//! Speaks to the worker in one type, [`Assignment`]. Reads and writes rows; never touches records or children.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, warn};
+
+use crate::clock::Clock;
+use crate::config::Coordination;
+use crate::coordinator::cleanup::Cleanup;
+use crate::coordinator::discover::discover;
+use crate::coordinator::held::Holdings;
+use crate::coordinator::leader::{LeaderLock, Leadership};
+use crate::coordinator::renew::{HeldLease, chain};
+use crate::coordinator::rounds::Rounds;
+use crate::coordinator::stats::Reporter;
+use crate::lease::{Lease, LeaseStore, StateStore};
+use crate::stream::StreamCatalog;
+use crate::types::{InitialPosition, ShardId, WorkerId};
+
+pub mod age;
+pub mod assign;
+pub mod cleanup;
+pub mod discover;
+pub mod held;
+pub mod leader;
+pub mod renew;
+pub mod rounds;
+pub mod start;
+pub mod stats;
+pub mod sync;
+pub mod tree;
+
+/// Assignments that may wait for the worker to take them.
+const ASSIGNMENTS: usize = 64;
+/// Conditional writes under way at the same time.
+const WRITES_AT_ONCE: usize = 20;
+/// Longest wait for each of the last writes when leaving.
+const LEAVING_LIMIT: Duration = Duration::from_secs(2);
+
+/// What every part of the coordination shares.
+#[derive(Clone)]
+pub struct Fleet {
+    /// The leases.
+    pub leases: Arc<dyn LeaseStore>,
+    /// Lock, client version, worker load.
+    pub state: Arc<dyn StateStore>,
+    /// The stream's shards.
+    pub catalog: Arc<dyn StreamCatalog>,
+    /// Wall time.
+    pub clock: Arc<dyn Clock>,
+    /// Settings.
+    pub config: Coordination,
+    /// Where shards without a checkpoint begin.
+    pub initial: InitialPosition,
+    /// This worker.
+    pub me: WorkerId,
+}
+
+/// A lease that is ours from now on, and that somebody must work on.
+#[derive(Debug)]
+pub struct Assignment {
+    /// The row as it was when it became ours.
+    pub lease: Lease,
+    /// Our hold on it.
+    pub held: HeldLease,
+}
+
+/// The running coordination of one worker.
+pub struct Coordinator {
+    fleet: Fleet,
+    holdings: Arc<Holdings>,
+    poke: Arc<Notify>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    lock: JoinHandle<LeaderLock>,
+    reporter: JoinHandle<Reporter>,
+}
+
+impl Coordinator {
+    /// Begins to coordinate; [`start::prepare`] must have succeeded before. Leases come out of the receiver.
+    #[must_use]
+    pub fn start(fleet: Fleet) -> (Self, mpsc::Receiver<Assignment>) {
+        let (assignments, receiver) = mpsc::channel(ASSIGNMENTS);
+        let holdings = Arc::new(Holdings::new(fleet.clone(), assignments));
+        let poke = Arc::new(Notify::new());
+        let stop = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        let (leadership, leader) = watch::channel(Leadership::Unknown);
+        let lock = LeaderLock::new(fleet.clone(), leadership);
+        let lock = tasks.spawn(lock.run(stop.clone()));
+        let reporter = tasks.spawn(Reporter::new(fleet.clone()).run(stop.clone()));
+        let rounds = Rounds::new(fleet.clone(), holdings.clone(), leader, poke.clone());
+        tasks.spawn(rounds.run(stop.clone()));
+        tasks.spawn(discover(fleet.clone(), holdings.clone(), stop.clone()));
+        tasks.spawn(Cleanup::new(fleet.clone(), holdings.clone()).run(stop.clone()));
+        (Self { fleet, holdings, poke, tasks, stop, lock, reporter }, receiver)
+    }
+
+    /// Something changed that may call for an assignment: looks at the leases at once.
+    pub fn poke(&self) {
+        self.poke.notify_one();
+    }
+
+    /// The shard was read to its end and checkpointed so; its lease is kept until it can be cleaned up.
+    pub fn finished(&self, shard: &ShardId) {
+        self.holdings.finish(shard);
+        self.poke();
+    }
+
+    /// The lease is not worked on any more, and not ours any more.
+    pub fn released(&self, shard: &ShardId) {
+        self.holdings.release(shard);
+    }
+
+    /// First part of leaving: no lease is taken, given or asked for any more, and the fleet is told not to give us any.
+    ///
+    /// The load row goes first, because a leader gives leases to whoever has a fresh one (Source: COEXISTENCE.md D4).
+    pub async fn withdraw(&mut self) {
+        self.holdings.close();
+        self.stop.cancel();
+        if let Ok(Ok(reporter)) = timeout(LEAVING_LIMIT, &mut self.reporter).await {
+            match timeout(LEAVING_LIMIT, reporter.withdraw()).await {
+                Ok(Ok(())) => debug!("our load row is deleted"),
+                Ok(Err(error)) => warn!(error = %chain(&error), "our load row could not be deleted"),
+                Err(_) => warn!("deleting our load row took too long"),
+            }
+        }
+    }
+
+    /// Last part of leaving, when no consumer runs any more: gives back what is left, then the leader lock.
+    pub async fn leave(self) {
+        let held = self.holdings.drain();
+        futures_util::stream::iter(&held).for_each_concurrent(WRITES_AT_ONCE, HeldLease::give_back).await;
+        if let Ok(Ok(mut lock)) = timeout(LEAVING_LIMIT, self.lock).await {
+            if timeout(LEAVING_LIMIT, lock.release()).await.is_err() {
+                warn!("giving the leader lock back took too long; it expires by itself");
+            }
+        }
+        self.tasks.close();
+        let _remaining_are_cut_off = timeout(LEAVING_LIMIT, self.tasks.wait()).await;
+        debug!(worker = %self.fleet.me, "left the fleet");
+    }
+}

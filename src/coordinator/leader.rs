@@ -1,0 +1,179 @@
+//! The leader lock: looks who leads, takes the lock when it is free or abandoned, and beats while it is ours.
+//!
+//! Source: DynamoDB lock client as KCL 3.x uses it; LEASES.md section 5. The duration in the row is never shortened,
+//! because peers time the row's value and a Java heartbeat comes only every 30 s.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::coordinator::Fleet;
+use crate::coordinator::renew::chain;
+use crate::lease::{LeaseStoreError, LockRow};
+use crate::types::WorkerId;
+
+/// Written into the row (Source: KCL 3.x `dynamoDbLockBasedLeaderLeaseDurationInMillis`).
+pub const LOCK_DURATION: Duration = Duration::from_secs(120);
+/// Time between two heartbeats (Source: KCL 3.x `dynamoDbLockBasedLeaderHeartbeatPeriodInMillis`).
+const HEARTBEAT: Duration = Duration::from_secs(30);
+/// Time between two looks at somebody else's lock.
+const LOOK: Duration = Duration::from_secs(5);
+/// Time before a look or a beat that failed is tried again.
+const RETRY: Duration = Duration::from_secs(2);
+/// Limit of one request.
+const REQUEST_LIMIT: Duration = Duration::from_secs(10);
+
+/// Who leads, as far as this worker knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Leadership {
+    /// Not looked yet.
+    Unknown,
+    /// We do.
+    Mine,
+    /// Somebody else's name is on the lock, whose row has not changed since then.
+    Theirs {
+        /// The name.
+        owner: WorkerId,
+        /// When we first saw the row as it is.
+        unchanged_since: Instant,
+    },
+}
+
+/// Our side of the lock.
+pub struct LeaderLock {
+    fleet: Fleet,
+    leadership: watch::Sender<Leadership>,
+    mine: Option<(LockRow, Instant)>,
+    seen: Option<(LockRow, Instant)>,
+}
+
+impl LeaderLock {
+    /// Tells `leadership` of every change.
+    #[must_use]
+    pub fn new(fleet: Fleet, leadership: watch::Sender<Leadership>) -> Self {
+        Self { fleet, leadership, mine: None, seen: None }
+    }
+
+    /// Looks, takes and beats until `stop`; gives itself back so that the lock can be released at the very end.
+    pub async fn run(mut self, stop: CancellationToken) -> Self {
+        loop {
+            let step = timeout(REQUEST_LIMIT, self.step());
+            let pause = tokio::select! {
+                biased;
+                () = stop.cancelled() => return self,
+                result = step => match result {
+                    Ok(Ok(pause)) => pause,
+                    Ok(Err(error)) => {
+                        warn!(error = %chain(&error), "the leader lock could not be looked at, trying on");
+                        RETRY
+                    }
+                    Err(_) => RETRY,
+                },
+            };
+            self.check_own_age();
+            tokio::select! {
+                () = stop.cancelled() => return self,
+                () = sleep(pause) => {}
+            }
+        }
+    }
+
+    async fn step(&mut self) -> Result<Duration, LeaseStoreError> {
+        match self.mine.clone() {
+            Some((_, beaten)) if beaten.elapsed() < HEARTBEAT => Ok(HEARTBEAT - beaten.elapsed()),
+            Some((row, _)) => self.beat(row).await,
+            None => self.look().await,
+        }
+    }
+
+    async fn beat(&mut self, mut row: LockRow) -> Result<Duration, LeaseStoreError> {
+        let (next, sent) = (new_version(), Instant::now());
+        if self.fleet.state.beat_lock(&row, &next).await? {
+            row.version = next;
+            self.mine = Some((row, sent));
+            return Ok(HEARTBEAT);
+        }
+        // Refused: somebody took it, or an earlier beat of ours took effect and its answer was lost.
+        match self.fleet.state.lock().await? {
+            Some(found) if found.owner == self.fleet.me && found.version == next => {
+                self.mine = Some((found, sent));
+                Ok(HEARTBEAT)
+            }
+            found => {
+                let owner = found.map_or_else(|| "nobody".to_owned(), |row| row.owner.to_string());
+                info!(%owner, "lost the leader lock");
+                self.mine = None;
+                Ok(Duration::ZERO)
+            }
+        }
+    }
+
+    async fn look(&mut self) -> Result<Duration, LeaseStoreError> {
+        let Some(found) = self.fleet.state.lock().await? else {
+            return self.take(None).await;
+        };
+        let now = Instant::now();
+        let since = match &self.seen {
+            Some((row, since)) if row.version == found.version => *since,
+            Some(_) | None => now,
+        };
+        self.seen = Some((found.clone(), since));
+        // Our own name is on it: this is a restart, and whoever wrote it can not beat any more without being refused.
+        if found.owner == self.fleet.me || now.duration_since(since) > found.lease_duration {
+            return self.take(Some(&found.version)).await;
+        }
+        self.tell(Leadership::Theirs { owner: found.owner.clone(), unchanged_since: since });
+        let expires = since + found.lease_duration + Duration::from_millis(100);
+        Ok(LOOK.min(expires.duration_since(now)))
+    }
+
+    async fn take(&mut self, seen: Option<&str>) -> Result<Duration, LeaseStoreError> {
+        let row = LockRow { owner: self.fleet.me.clone(), lease_duration: LOCK_DURATION, version: new_version() };
+        let sent = Instant::now();
+        if !self.fleet.state.take_lock(&row, seen).await? {
+            return Ok(Duration::ZERO); // somebody was faster: look again
+        }
+        info!(worker = %self.fleet.me, "this worker is the current Leader");
+        self.mine = Some((row, sent));
+        self.tell(Leadership::Mine);
+        Ok(HEARTBEAT)
+    }
+
+    /// A leader that cannot reach the table must not believe in itself for longer than others do.
+    fn check_own_age(&mut self) {
+        if self.mine.as_ref().is_some_and(|(row, beaten)| beaten.elapsed() >= row.lease_duration) {
+            warn!("the leader lock could not be kept, this worker leads no more");
+            self.mine = None;
+        }
+        if self.mine.is_none() && *self.leadership.borrow() == Leadership::Mine {
+            self.tell(Leadership::Unknown);
+        }
+    }
+
+    fn tell(&self, now: Leadership) {
+        self.leadership.send_if_modified(|before| {
+            let changed = *before != now;
+            *before = now;
+            changed
+        });
+    }
+
+    /// Deletes the lock if it is ours, so that the next leader need not wait for it to expire.
+    pub async fn release(&mut self) {
+        if let Some((row, _)) = self.mine.take() {
+            match self.fleet.state.release_lock(&row).await {
+                Ok(released) => debug!(released, "leader lock given back"),
+                Err(error) => {
+                    warn!(error = %chain(&error), "the leader lock could not be given back; it expires by itself")
+                }
+            }
+        }
+    }
+}
+
+fn new_version() -> String {
+    uuid::Uuid::new_v4().to_string()
+}

@@ -1,0 +1,315 @@
+//! Looks at the whole table again and again: as leader, to give leases to workers; as anybody, to notice that a dead
+//! leader gives nothing, and to take one's share.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::backoff::Backoff;
+use crate::coordinator::age::LeaseWatch;
+use crate::coordinator::assign::{FleetView, Need, Step, plan};
+use crate::coordinator::held::Holdings;
+use crate::coordinator::leader::Leadership;
+use crate::coordinator::renew::{Proof, chain};
+use crate::coordinator::sync::{Audit, SyncError, create_first, create_missing};
+use crate::coordinator::{Fleet, WRITES_AT_ONCE};
+use crate::lease::{FleetRows, Lease, LeaseStoreError, WorkerRow, Written};
+use crate::types::{EpochMillis, WorkerId};
+
+/// A load row older than this is that of a dead worker (Source: LEASES.md section 4: twice the report interval).
+const ROW_FRESH: Duration = Duration::from_secs(60);
+/// A lock that has not moved for this long missed a heartbeat (they come every 30 s).
+const LOCK_SILENT: Duration = Duration::from_secs(40);
+/// Time between two audits of the ring (Source: KCL 3.x `leasesRecoveryAuditorExecutionFrequencyMillis`).
+const AUDIT_INTERVAL: Duration = Duration::from_secs(120);
+/// First audit after this worker began to lead (Source: LEASES.md section 3.1).
+const FIRST_AUDIT: Duration = Duration::from_secs(60);
+/// Added to the moment at which a lease will have expired, so that it has.
+const MARGIN: Duration = Duration::from_millis(50);
+/// Shortest and, after failures, longest time between two looks.
+const RETRY: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
+/// Shortest time between two looks that succeed.
+const SHORTEST: Duration = Duration::from_millis(200);
+
+/// The looks of one worker.
+pub struct Rounds {
+    fleet: Fleet,
+    holdings: Arc<Holdings>,
+    leader: watch::Receiver<Leadership>,
+    poke: Arc<Notify>,
+    watch: LeaseWatch,
+    audit: Audit,
+    next_audit: Option<Instant>,
+    empty_since: Option<Instant>,
+    failures: u32,
+}
+
+impl Rounds {
+    /// Has seen nothing yet. `poke` asks for a look at once.
+    #[must_use]
+    pub fn new(fleet: Fleet, holdings: Arc<Holdings>, leader: watch::Receiver<Leadership>, poke: Arc<Notify>) -> Self {
+        Self {
+            fleet,
+            holdings,
+            leader,
+            poke,
+            watch: LeaseWatch::default(),
+            audit: Audit::default(),
+            next_audit: None,
+            empty_since: None,
+            failures: 0,
+        }
+    }
+
+    /// Looks until `stop`.
+    pub async fn run(mut self, stop: CancellationToken) {
+        loop {
+            let pause = tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                pause = self.round() => pause,
+            };
+            let poke = self.poke.clone();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = poke.notified() => {}
+                changed = self.leader.changed() => if changed.is_err() { return },
+                () = sleep(pause) => {}
+            }
+        }
+    }
+
+    /// One look; returns the time until the next.
+    async fn round(&mut self) -> Duration {
+        match self.look().await {
+            Ok(pause) => {
+                self.failures = 0;
+                pause.max(SHORTEST)
+            }
+            Err(error) => {
+                self.failures += 1;
+                if self.failures == 1 {
+                    warn!(error = %chain(&error), "the fleet could not be looked at, trying on");
+                }
+                RETRY.jittered(self.failures)
+            }
+        }
+    }
+
+    async fn look(&mut self) -> Result<Duration, SyncError> {
+        let mut rows = self.fleet.leases.list().await?;
+        let leadership = self.leader.borrow_and_update().clone();
+        let leading = leadership == Leadership::Mine;
+        if self.must_create_first(&rows, leading) && create_first(&self.fleet).await? {
+            rows = self.fleet.leases.list().await?;
+        }
+        let now = Instant::now();
+        self.watch.observe(rows.leases.iter(), now);
+        self.adopt_own(&rows.leases).await?;
+        let dead = self.dead_owners(&rows.leases, now);
+        let view = self.view(&rows, &dead, now);
+        if leading {
+            self.perform(plan(&view)).await;
+            self.audit(&rows.leases, now).await?;
+        } else if self.nobody_leads(&leadership, &rows.workers, &dead, now) {
+            let mine =
+                plan(&view).into_iter().filter(|step| matches!(step, Step::Assign { to, .. } if *to == self.fleet.me));
+            self.take(mine).await;
+        }
+        Ok(self.pause(&rows.leases, now, leading))
+    }
+
+    /// The leader creates the first leases; anybody does where a leader has not done so for long.
+    fn must_create_first(&mut self, rows: &FleetRows, leading: bool) -> bool {
+        if !rows.leases.is_empty() {
+            self.empty_since = None;
+            return false;
+        }
+        let since = *self.empty_since.get_or_insert_with(Instant::now);
+        leading || since.elapsed() > self.fleet.config.failover_time
+    }
+
+    /// Leases that name us, from a former life under the same name or from a leader that was faster than the index.
+    async fn adopt_own(&self, leases: &[Lease]) -> Result<(), LeaseStoreError> {
+        for lease in leases {
+            let ours = lease.owner.as_ref() == Some(&self.fleet.me) && lease.checkpoint_owner.is_none();
+            if ours && !self.holdings.has(&lease.shard) {
+                self.holdings.adopt(lease.clone(), Proof::Needed).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_expired(&self, lease: &Lease, now: Instant) -> bool {
+        self.watch.age(lease, now) > self.fleet.config.failover_time
+    }
+
+    /// Workers that let a lease grow old: dead, whatever their load rows still say (Source: COEXISTENCE.md D4).
+    fn dead_owners(&self, leases: &[Lease], now: Instant) -> BTreeSet<WorkerId> {
+        let expired = leases.iter().filter(|lease| self.is_expired(lease, now));
+        expired.filter_map(|lease| lease.actual_owner().filter(|owner| **owner != self.fleet.me).cloned()).collect()
+    }
+
+    fn view(&self, rows: &FleetRows, dead: &BTreeSet<WorkerId>, now: Instant) -> FleetView {
+        let handoff_limit = self.fleet.config.graceful_handoff_timeout + self.fleet.config.failover_time;
+        let need = |lease: &Lease| {
+            if lease.owner.is_none() || self.is_expired(lease, now) {
+                return Need::Owner;
+            }
+            match self.watch.handoff_age(lease, now) {
+                Some(age) if age > handoff_limit => Need::ForcedHandoff,
+                Some(_) => Need::Patience,
+                None => Need::Nothing,
+            }
+        };
+        let wall = self.fleet.clock.now();
+        let alive = rows.workers.iter().filter(|row| is_active(row, wall) && !dead.contains(&row.worker));
+        let mut workers: Vec<WorkerId> = alive.map(|row| row.worker.clone()).collect();
+        if !workers.contains(&self.fleet.me) {
+            workers.push(self.fleet.me.clone()); // our own row may be on its way
+        }
+        FleetView {
+            leases: rows.leases.iter().map(|lease| (lease.clone(), need(lease))).collect(),
+            workers,
+            max_leases_per_worker: self.fleet.config.max_leases_for_worker,
+        }
+    }
+
+    /// Whether the leader is gone, though its lock is still there: the lock may stay for two minutes after a crash.
+    /// Then expired leases are taken without it; each take is fenced by the counter (Source: LEASES.md section 2).
+    fn nobody_leads(
+        &self,
+        leadership: &Leadership,
+        workers: &[WorkerRow],
+        dead: &BTreeSet<WorkerId>,
+        now: Instant,
+    ) -> bool {
+        let Leadership::Theirs { owner, unchanged_since } = leadership else { return false };
+        let unchanged = now.duration_since(*unchanged_since);
+        let wall = self.fleet.clock.now();
+        let has_row = workers.iter().any(|row| row.worker == *owner && is_active(row, wall));
+        dead.contains(owner) || unchanged > LOCK_SILENT || (!has_row && unchanged > self.fleet.config.failover_time)
+    }
+
+    async fn perform(&self, steps: Vec<Step>) {
+        futures_util::stream::iter(steps).for_each_concurrent(WRITES_AT_ONCE, |step| self.give(step)).await;
+    }
+
+    async fn give(&self, step: Step) {
+        let (shard, to) = (step.shard().clone(), step.to().clone());
+        let written = match &step {
+            Step::Assign { lease, to } => self.fleet.leases.assign(lease, to).await,
+            Step::HandOff { lease, to } if self.fleet.config.graceful_handoff => {
+                self.fleet.leases.begin_handoff(lease, to).await
+            }
+            Step::HandOff { lease, to } => self.fleet.leases.assign(lease, to).await,
+        };
+        match written {
+            Ok(Written::Yes(lease)) => {
+                info!(%shard, %to, handoff = lease.checkpoint_owner.is_some(), "gave lease");
+                let ours = lease.owner.as_ref() == Some(&self.fleet.me) && lease.checkpoint_owner.is_none();
+                if ours && let Err(error) = self.holdings.adopt(lease, Proof::Given).await {
+                    debug!(%shard, error = %chain(&error), "lease given to ourselves is found later");
+                }
+            }
+            Ok(Written::No(_)) => debug!(%shard, "the lease changed since it was read; looked at again next time"),
+            Err(error) => warn!(%shard, %to, error = %chain(&error), "lease could not be given, trying later"),
+        }
+    }
+
+    async fn take(&self, steps: impl Iterator<Item = Step>) {
+        for step in steps {
+            let Step::Assign { lease, .. } = step else { continue };
+            match self.fleet.leases.take(&lease, &self.fleet.me).await {
+                Ok(Written::Yes(lease)) => {
+                    info!(shard = %lease.shard, "took an abandoned lease, its leader is gone");
+                    if let Err(error) = self.holdings.adopt(lease, Proof::Given).await {
+                        debug!(error = %chain(&error), "a lease we took is found later");
+                    }
+                }
+                Ok(Written::No(_)) => debug!(shard = %lease.shard, "somebody was faster"),
+                Err(error) => {
+                    warn!(shard = %lease.shard, error = %chain(&error), "lease could not be taken, trying later")
+                }
+            }
+        }
+    }
+
+    async fn audit(&mut self, leases: &[Lease], now: Instant) -> Result<(), SyncError> {
+        let due = *self.next_audit.get_or_insert(now + FIRST_AUDIT);
+        if now < due || leases.is_empty() {
+            return Ok(());
+        }
+        self.next_audit = Some(now + AUDIT_INTERVAL);
+        if self.audit.must_repair(leases) && create_missing(&self.fleet, leases).await? > 0 {
+            self.poke.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Until a lease of somebody else's would have expired, or the assignment interval is over.
+    fn pause(&self, leases: &[Lease], now: Instant, leading: bool) -> Duration {
+        let others = leases.iter().filter(|lease| lease.actual_owner().is_some_and(|owner| *owner != self.fleet.me));
+        let expiry = self.watch.next_expiry(others, self.fleet.config.failover_time);
+        let until_expiry = expiry.map(|at| (at + MARGIN).saturating_duration_since(now));
+        let interval = self.fleet.config.lease_assignment_interval;
+        let waiting = leases.is_empty() || (!leading && leases.iter().any(|lease| lease.owner.is_none()));
+        let interval = if waiting { interval.min(self.fleet.config.failover_time / 4) } else { interval };
+        until_expiry.map_or(interval, |until| until.min(interval))
+    }
+}
+
+/// Whether the row's worker lives and can be given leases (Source: LEASES.md section 4).
+fn is_active(row: &WorkerRow, now: EpochMillis) -> bool {
+    let Some(updated) = row.last_update_seconds else { return false };
+    let fresh = updated.saturating_mul(1000) >= now.before(ROW_FRESH).0;
+    let ranged =
+        row.stats.keys().all(|name| row.operating_ranges.get(name).is_some_and(|range| range.first() > Some(&0.0)));
+    let failing = row.stats.values().any(|values| values.last() == Some(&-1.0));
+    fresh && ranged && !failing
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn row(updated: Option<i64>, stats: &[(&str, &[f64])], ranges: &[(&str, &[f64])]) -> WorkerRow {
+        let map = |pairs: &[(&str, &[f64])]| {
+            pairs.iter().map(|(k, v)| ((*k).to_owned(), v.to_vec())).collect::<BTreeMap<_, _>>()
+        };
+        WorkerRow {
+            worker: WorkerId::new("w"),
+            last_update_seconds: updated,
+            stats: map(stats),
+            operating_ranges: map(ranges),
+            support_code: Some(1),
+            support_update_seconds: updated,
+        }
+    }
+
+    #[test]
+    fn only_fresh_and_whole_load_rows_count_as_alive() {
+        let now = EpochMillis(1_000_000_000);
+        let table = [
+            (row(Some(1_000_000), &[], &[]), true),
+            (row(Some(1_000_000 - 60), &[], &[]), true),
+            (row(Some(1_000_000 - 61), &[], &[]), false),
+            (row(None, &[], &[]), false),
+            (row(Some(1_000_000), &[("C", &[40.0])], &[("C", &[100.0])]), true),
+            (row(Some(1_000_000), &[("C", &[40.0])], &[]), false),
+            (row(Some(1_000_000), &[("C", &[40.0])], &[("C", &[0.0])]), false),
+            (row(Some(1_000_000), &[("C", &[40.0, -1.0])], &[("C", &[100.0])]), false),
+        ];
+        for (row, alive) in table {
+            assert_eq!(is_active(&row, now), alive, "{row:?}");
+        }
+    }
+}
