@@ -5,6 +5,16 @@ use std::time::Duration;
 
 use crate::types::{InitialPosition, WorkerId};
 
+pub mod environment;
+pub mod order;
+pub mod properties;
+pub mod report;
+pub mod resolve;
+
+pub use environment::Environment;
+pub use report::{Fault, LoadError, Stage, Warning};
+pub use resolve::{Loaded, load};
+
 /// Everything the daemon needs to know; made once from the properties file, the environment and defaults.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -24,6 +34,12 @@ pub struct Config {
     pub kinesis_endpoint: Option<String>,
     /// `dynamoDBEndpoint`.
     pub dynamodb_endpoint: Option<String>,
+    /// `dynamoDbClient.region`, else as `region`.
+    pub dynamodb_region: Option<String>,
+    /// `cloudWatchClient.region`, else as `region`.
+    pub cloudwatch_region: Option<String>,
+    /// `cloudWatchClient.endpointOverride`.
+    pub cloudwatch_endpoint: Option<String>,
     /// `AwsCredentialsProvider` and its two relatives.
     pub credentials: Credentials,
     /// `initialPositionInStream`, `initialPositionInStreamExtended`.
@@ -36,6 +52,8 @@ pub struct Config {
     pub processing: Processing,
     /// Settings of the lease table when it must be created.
     pub table: TableSettings,
+    /// `multilangd.compatibility = strict`: do what Java does where our default is safer.
+    pub strict: bool,
     /// The file it came from, for messages.
     pub source: PathBuf,
 }
