@@ -71,6 +71,7 @@ pub struct HeldLease {
     shard: ShardId,
     commands: mpsc::Sender<Command>,
     standing: watch::Receiver<Standing>,
+    stored: watch::Receiver<Checkpoint>,
     read_bytes: Arc<AtomicU64>,
 }
 
@@ -100,6 +101,12 @@ impl HeldLease {
     pub async fn until_lost(&self) {
         let mut standing = self.standing.clone();
         let _closed_is_lost_too = standing.wait_for(|now| *now == Standing::Lost).await;
+    }
+
+    /// The last checkpoint that is known to be stored.
+    #[must_use]
+    pub fn last_checkpoint(&self) -> Checkpoint {
+        self.stored.borrow().clone()
     }
 
     /// Stores a checkpoint.
@@ -161,6 +168,7 @@ pub struct Keeper<S: ?Sized> {
     /// When the newest write that moved the counter was sent, as far as it is known to have taken effect.
     confirmed: Instant,
     standing: watch::Sender<Standing>,
+    stored: watch::Sender<Checkpoint>,
     commands: mpsc::Receiver<Command>,
     read_bytes: Arc<AtomicU64>,
     counted_since: Instant,
@@ -174,7 +182,8 @@ impl<S: LeaseStore + ?Sized> Keeper<S> {
         let (standing, watch) = watch::channel(Standing::Held);
         let read_bytes = Arc::new(AtomicU64::new(0));
         let shard = lease.shard.clone();
-        let held = HeldLease { shard, commands, standing: watch, read_bytes: read_bytes.clone() };
+        let (stored, last) = watch::channel(lease.checkpoint.clone());
+        let held = HeldLease { shard, commands, standing: watch, stored: last, read_bytes: read_bytes.clone() };
         let now = Instant::now();
         let keeper = Self {
             store,
@@ -183,6 +192,7 @@ impl<S: LeaseStore + ?Sized> Keeper<S> {
             lease,
             confirmed: now,
             standing,
+            stored,
             commands: receiver,
             read_bytes,
             counted_since: now,
@@ -350,6 +360,10 @@ impl<S: LeaseStore + ?Sized> Keeper<S> {
             Command::Checkpoint { at, reply } => {
                 let limit = self.expires();
                 let result = match timeout_at(limit, self.checkpoint(&at)).await {
+                    Ok(Ok(())) => {
+                        self.stored.send_replace(at);
+                        Ok(())
+                    }
                     Ok(result) => result,
                     Err(_) => Err(NotStored::NotOwner), // older than the failover time: not ours to write
                 };

@@ -1,0 +1,52 @@
+//! Waits until a shard's parents are read to their ends: children after parents, always.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use crate::backoff::Backoff;
+use crate::consumer::Shared;
+use crate::coordinator::renew::chain;
+use crate::lease::{Lease, LeaseStoreError};
+use crate::types::ShardId;
+
+/// First wait between two looks; the longest one is configured.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+
+/// Returns when no parent of `lease` holds it back any more. Cancel-safe.
+pub(super) async fn wait_for_parents(shared: &Shared, lease: &Lease) {
+    let backoff = Backoff::new(FIRST_WAIT, shared.parent_poll.max(FIRST_WAIT));
+    let mut ended = shared.ended.subscribe();
+    let mut looks = 0;
+    loop {
+        match first_unfinished(shared, lease).await {
+            Ok(None) => {
+                if looks > 0 {
+                    info!(shard = %lease.shard, "No need to block on parents of shard {}", lease.shard);
+                }
+                return;
+            }
+            Ok(Some(parent)) if looks == 0 => {
+                info!(shard = %lease.shard, %parent, "waiting for the parent shard to be finished");
+            }
+            Ok(Some(_)) => {}
+            Err(error) => warn!(shard = %lease.shard, error = %chain(&error), "parent's lease could not be read, trying on"),
+        }
+        looks += 1;
+        tokio::select! {
+            () = sleep(backoff.jittered(looks)) => {}
+            changed = ended.changed() => if changed.is_err() { sleep(shared.parent_poll).await },
+        }
+    }
+}
+
+/// A parent without a lease does not hold its children back (Source: KCL 3.x `BlockOnParentShardTask`).
+async fn first_unfinished(shared: &Shared, lease: &Lease) -> Result<Option<ShardId>, LeaseStoreError> {
+    for parent in &lease.parents {
+        if shared.leases.get(parent).await?.is_some_and(|parent| !parent.is_finished()) {
+            return Ok(Some(parent.clone()));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,217 @@
+//! The conversation with one child: a message, its checkpoints, its answer. One message at a time, always.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+use tracing::{debug, info, warn};
+
+use crate::checkpoint::{CheckpointError, Checkpointer, Decision};
+use crate::child::exchange::{Skipped, Step, step};
+use crate::child::message::Action;
+use crate::child::{Child, encode};
+use crate::coordinator::renew::{HeldLease, NotStored, chain};
+use crate::progress::Progress;
+use crate::types::{Checkpoint, ShardId};
+
+/// Unexpected lines of a child that are logged at info before the rest goes to debug, a message.
+const LINES_LOGGED: u32 = 20;
+/// Longest piece of an unexpected line that is logged, in bytes.
+const LINE_SHOWN: usize = 512;
+
+/// What a child did that ends its conversation.
+#[derive(Debug, thiserror::Error)]
+pub enum ChildFailure {
+    /// It closed its output, most likely because it died.
+    #[error("it ended its output before it answered `{awaited}`; look for its last words on standard error")]
+    Ended {
+        /// What it was told.
+        awaited: Action,
+    },
+    /// It answered something else.
+    #[error("it answered `{}` to `{awaited}`; expected responseFor \"{awaited}\"", .answered.as_deref().unwrap_or("null"))]
+    WrongAnswer {
+        /// What it was told.
+        awaited: Action,
+        /// What it said.
+        answered: Option<String>,
+    },
+    /// It sent JSON `null`.
+    #[error("it sent the line `null` in answer to `{awaited}`; expected a status message")]
+    Null {
+        /// What it was told.
+        awaited: Action,
+    },
+    /// A message could not be written.
+    #[error("`{message}` could not be written to it: {source}")]
+    Write {
+        /// What was to be written.
+        message: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Its output could not be read.
+    #[error("its answer to `{awaited}` could not be read: {source}")]
+    Read {
+        /// What it was told.
+        awaited: Action,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It did not answer in time.
+    #[error("it did not answer `{awaited}` within {limit:?} (timeoutInSeconds)")]
+    TimedOut {
+        /// What it was told.
+        awaited: Action,
+        /// The limit.
+        limit: Duration,
+    },
+}
+
+/// Whether the child may checkpoint while it answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Checkpoints {
+    Allowed,
+    Refused,
+}
+
+/// One child and what it may checkpoint.
+pub struct Conversation {
+    shard: ShardId,
+    child: Box<dyn Child>,
+    held: HeldLease,
+    checkpointer: Checkpointer,
+    timeout: Option<Duration>,
+    skipped: u32,
+}
+
+impl Conversation {
+    /// Begins with a fresh child of the shard that `held` is about, whose lease says `stored`.
+    #[must_use]
+    pub fn new(child: Box<dyn Child>, held: HeldLease, stored: Checkpoint, timeout: Option<Duration>) -> Self {
+        let checkpointer = Checkpointer::new(stored);
+        Self { shard: held.shard().clone(), child, held, checkpointer, timeout, skipped: 0 }
+    }
+
+    /// The bounds of the child's checkpoints.
+    pub fn checkpointer(&mut self) -> &mut Checkpointer {
+        &mut self.checkpointer
+    }
+
+    /// Sends `line`, which tells the child to do `action`, and waits until it says that it has.
+    ///
+    /// # Errors
+    /// The conversation is over.
+    pub async fn tell(&mut self, action: Action, line: &[u8], progress: &dyn Progress) -> Result<(), ChildFailure> {
+        let checkpoints = match action {
+            Action::ProcessRecords | Action::ShardEnded | Action::ShutdownRequested => Checkpoints::Allowed,
+            Action::Initialize | Action::LeaseLost => Checkpoints::Refused,
+        };
+        let begin = |source| ChildFailure::Write { message: action.as_str(), source };
+        let mut deadline = self.deadline();
+        within(deadline, self.child.send(line)).await.ok_or_else(|| self.late(action))?.map_err(begin)?;
+        loop {
+            let received = within(deadline, self.child.receive()).await.ok_or_else(|| self.late(action))?;
+            let line = received.map_err(|source| ChildFailure::Read { awaited: action, source })?;
+            let Some(line) = line else { return Err(ChildFailure::Ended { awaited: action }) };
+            match step(action, &line) {
+                Step::Finished => return Ok(()),
+                Step::WrongAnswer { awaited, answered } => return Err(ChildFailure::WrongAnswer { awaited, answered }),
+                Step::NullMessage => return Err(ChildFailure::Null { awaited: action }),
+                Step::Checkpoint { sequence, sub } => {
+                    let error = self.checkpoint(checkpoints, sequence.as_deref(), sub, progress).await;
+                    let reply = encode::checkpoint_reply(sequence.as_deref(), sub, error);
+                    let late = |source| ChildFailure::Write { message: "checkpoint", source };
+                    self.child.send(&reply).await.map_err(late)?;
+                    deadline = self.deadline(); // each message starts the clock anew (PROTOCOL.md section 5)
+                }
+                Step::Skip { reason } => {
+                    if matches!(reason, Skipped::Senseless(_)) {
+                        deadline = self.deadline();
+                    }
+                    self.note_skipped(&line, &reason);
+                }
+            }
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.timeout.map(|limit| Instant::now() + limit)
+    }
+
+    fn late(&self, awaited: Action) -> ChildFailure {
+        ChildFailure::TimedOut { awaited, limit: self.timeout.unwrap_or_default() }
+    }
+
+    /// Performs one checkpoint request; returns the error's name for the child.
+    async fn checkpoint(
+        &mut self,
+        checkpoints: Checkpoints,
+        sequence: Option<&str>,
+        sub: Option<i64>,
+        progress: &dyn Progress,
+    ) -> Option<&'static str> {
+        if checkpoints == Checkpoints::Refused {
+            return Some(CheckpointError::InvalidState.java_name());
+        }
+        match self.checkpointer.decide(sequence, sub) {
+            Decision::AlreadyThere => None,
+            Decision::Refused(rejected) => {
+                warn!(shard = %self.shard, %rejected, "refused a checkpoint of the child");
+                Some(rejected.java_name())
+            }
+            Decision::Write(at) => match self.held.checkpoint(at.clone()).await {
+                Ok(()) => {
+                    debug!(shard = %self.shard, checkpoint = %at, "checkpointed");
+                    progress.checkpointed(&self.shard, &at);
+                    self.checkpointer.written(at);
+                    None
+                }
+                Err(error) => {
+                    warn!(shard = %self.shard, checkpoint = %at, error = %chain(&error), "checkpoint was not stored");
+                    Some(name_for_child(&error).java_name())
+                }
+            },
+        }
+    }
+
+    fn note_skipped(&mut self, line: &[u8], reason: &Skipped) {
+        if matches!(reason, Skipped::Empty) {
+            return;
+        }
+        self.skipped = self.skipped.saturating_add(1);
+        let shown = String::from_utf8_lossy(&line[..line.len().min(LINE_SHOWN)]);
+        let shard = &self.shard;
+        match self.skipped {
+            0..LINES_LOGGED => info!(%shard, line = %shown, "Skipping unexpected line on STDOUT for shard {shard}"),
+            LINES_LOGGED => info!(%shard, "child goes on printing lines that are no messages; the rest is logged at debug"),
+            _ => debug!(%shard, line = %shown, "Skipping unexpected line on STDOUT for shard {shard}"),
+        }
+    }
+
+    /// Closes the child's input and waits for its end; kills it after `limit`.
+    pub async fn close(mut self, limit: Option<Duration>) {
+        let deadline = limit.map(|limit| Instant::now() + limit);
+        match within(deadline, self.child.close()).await {
+            Some(Ok(status)) => debug!(shard = %self.shard, %status, "child ended"),
+            Some(Err(error)) => warn!(shard = %self.shard, %error, "child could not be waited for"),
+            None => warn!(shard = %self.shard, ?limit, "child did not end after its input was closed, killing it"),
+        }
+    }
+}
+
+async fn within<T>(deadline: Option<Instant>, work: impl Future<Output = T>) -> Option<T> {
+    match deadline {
+        Some(deadline) => timeout_at(deadline, work).await.ok(),
+        None => Some(work.await),
+    }
+}
+
+/// Source: PROTOCOL.md section 4, table of `error` values.
+fn name_for_child(error: &NotStored) -> CheckpointError {
+    match error {
+        NotStored::NotOwner => CheckpointError::LeaseLost,
+        NotStored::Throttled => CheckpointError::Throttled,
+        NotStored::TableMissing => CheckpointError::InvalidState,
+        NotStored::Failed(_) => CheckpointError::Dependency,
+    }
+}

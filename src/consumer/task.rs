@@ -1,0 +1,261 @@
+//! The life of one shard's consumer, step by step.
+//!
+//! Order of messages to the child: `initialize`, `processRecords`*, then exactly one of `shardEnded`, `leaseLost`, or
+//! `shutdownRequested` and `leaseLost`, then the end of its input (Source: LIFECYCLE.md section 9).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use crate::child::encode;
+use crate::child::message::Action;
+use crate::consumer::end::hand_on;
+use crate::consumer::parent::wait_for_parents;
+use crate::consumer::talk::{ChildFailure, Conversation};
+use crate::consumer::{Failure, Outcome, Shared};
+use crate::coordinator::Assignment;
+use crate::coordinator::renew::{HeldLease, Standing};
+use crate::lease::Lease;
+use crate::progress::ShardState;
+use crate::record::deaggregate::{deaggregate, drop_done};
+use crate::record::Record;
+use crate::retrieval::Batch;
+use crate::retrieval::prefetch::Prefetch;
+use crate::stream::ChildShard;
+use crate::types::Checkpoint;
+
+/// How long a child that failed may take to end once its input is closed.
+const FAILED_CHILD_LIMIT: Duration = Duration::from_secs(5);
+/// How long everything may take when the time for a graceful stop is over.
+const ABANDON_LIMIT: Duration = Duration::from_millis(500);
+
+/// Why the consumer must leave its shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Call {
+    Stop,
+    Wanted,
+    Lost,
+}
+
+pub(super) struct ShardTask {
+    shared: Arc<Shared>,
+    lease: Lease,
+    held: HeldLease,
+    talk: Option<Conversation>,
+    readers: JoinSet<()>,
+}
+
+impl ShardTask {
+    pub(super) fn new(shared: Arc<Shared>, assignment: Assignment) -> Self {
+        let Assignment { lease, held } = assignment;
+        Self { shared, lease, held, talk: None, readers: JoinSet::new() }
+    }
+
+    pub(super) async fn run(&mut self, stop: &CancellationToken) -> Outcome {
+        if self.lease.is_finished() {
+            return Outcome::Finished; // a former owner's work; its cleanup is ours now
+        }
+        self.enter(ShardState::WaitingForParents);
+        let called = tokio::select! {
+            biased;
+            call = called(&self.held, stop) => Some(call),
+            () = wait_for_parents(&self.shared, &self.lease) => None,
+        };
+        let outcome = match called {
+            Some(call) => self.leave(call).await,
+            None => self.work(stop).await,
+        };
+        self.readers.shutdown().await;
+        outcome
+    }
+
+    /// The time for a graceful stop is over: the child sees the end of its input, and is killed if that does not help.
+    pub(super) async fn abandon(mut self) -> Outcome {
+        self.readers.abort_all();
+        if let Some(talk) = self.talk.take() {
+            talk.close(Some(ABANDON_LIMIT)).await;
+        }
+        let _it_will_expire = timeout(ABANDON_LIMIT, self.held.give_back()).await;
+        self.enter(ShardState::Released);
+        Outcome::LeaseGone
+    }
+
+    fn enter(&self, state: ShardState) {
+        self.shared.progress.state(self.held.shard(), state);
+    }
+
+    async fn work(&mut self, stop: &CancellationToken) -> Outcome {
+        self.enter(ShardState::Initializing);
+        let shard = self.held.shard().clone();
+        let child = match self.shared.launcher.launch(&shard).await {
+            Ok(child) => child,
+            Err(error) => return self.fail(error.into()).await,
+        };
+        let from = self.lease.checkpoint.clone();
+        let reader = self.shared.source.open(&shard, &from);
+        let mut batches = Prefetch::start(reader, self.shared.read_ahead, &mut self.readers);
+        let hello = encode::initialize(&shard, &from);
+        self.talk = Some(Conversation::new(child, self.held.clone(), from, self.shared.processing.child_timeout));
+        if let Err(failure) = self.tell(Action::Initialize, &hello).await {
+            return self.fail_child(failure).await;
+        }
+        info!(%shard, checkpoint = %self.lease.checkpoint, "reading shard");
+        self.enter(ShardState::Processing);
+        loop {
+            let batch = tokio::select! {
+                biased;
+                call = called(&self.held, stop) => return self.leave(call).await,
+                batch = batches.recv() => batch,
+            };
+            let Some(batch) = batch else {
+                return self.fail(Failure::ReaderGone { shard }).await;
+            };
+            if let Err(failure) = self.deliver(&batch).await {
+                return self.fail_child(failure).await;
+            }
+            if let Some(children) = batch.end {
+                drop(batches);
+                return self.end(&children, stop).await;
+            }
+        }
+    }
+
+    /// Gives one batch to the child, if there is anything in it for the child.
+    async fn deliver(&mut self, batch: &Batch) -> Result<(), ChildFailure> {
+        let records = self.prepare(batch);
+        let is_last = batch.end.is_some();
+        let call_anyway = self.shared.processing.call_for_empty_lists && !is_last;
+        if records.is_empty() && !call_anyway {
+            self.shared.progress.delivered(self.held.shard(), &[], batch.millis_behind_latest);
+            return Ok(());
+        }
+        if self.held.standing() == Standing::Lost {
+            return Ok(()); // noticed in the time since the batch was taken up; the loop sees it next
+        }
+        let bytes: usize = records.iter().map(Record::data_len).sum();
+        let line = encode::process_records(&records, batch.millis_behind_latest);
+        self.tell(Action::ProcessRecords, &line).await?;
+        self.held.count_bytes(bytes as u64);
+        self.shared.progress.delivered(self.held.shard(), &records, batch.millis_behind_latest);
+        Ok(())
+    }
+
+    /// Opens aggregates, leaves out what is done, and raises the bound of the child's checkpoints.
+    fn prepare(&mut self, batch: &Batch) -> Vec<Record> {
+        let filtered = !self.shared.processing.skip_shard_sync_if_leases_exist;
+        let range = self.lease.hash_range.filter(|_| filtered);
+        let mut faults = Vec::new();
+        let mut records = deaggregate(batch.records.clone(), range, &mut faults);
+        for fault in faults {
+            error!(shard = %self.held.shard(), %fault, "aggregated record is damaged, going on with what could be read");
+        }
+        let Some(talk) = &mut self.talk else { return records };
+        let checkpointer = talk.checkpointer();
+        drop_done(&mut records, checkpointer.last());
+        match records.last().map(Record::place) {
+            Some(Ok(place)) => checkpointer.delivered(place),
+            Some(Err(error)) => warn!(shard = %self.held.shard(), %error, "record cannot be checkpointed"),
+            None => {}
+        }
+        records
+    }
+
+    async fn tell(&mut self, action: Action, line: &[u8]) -> Result<(), ChildFailure> {
+        match &mut self.talk {
+            Some(talk) => talk.tell(action, line, &*self.shared.progress).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn end(&mut self, children: &[ChildShard], stop: &CancellationToken) -> Outcome {
+        let shard = self.held.shard().clone();
+        info!(%shard, children = children.len(), "Reached end of shard {shard}");
+        self.enter(ShardState::Ending);
+        if !children.is_empty() {
+            tokio::select! {
+                biased;
+                call = called(&self.held, stop) => return self.leave(call).await,
+                () = hand_on(&self.shared, &self.held, children) => {}
+            }
+        }
+        if self.held.standing() == Standing::Lost {
+            return self.leave(Call::Lost).await;
+        }
+        if let Some(talk) = &mut self.talk {
+            talk.checkpointer().shard_ended();
+        }
+        if let Err(failure) = self.tell(Action::ShardEnded, &encode::shard_ended()).await {
+            return self.fail_child(failure).await;
+        }
+        let Some(mut talk) = self.talk.take() else { return Outcome::EndNotCheckpointed };
+        let is_checkpointed = *talk.checkpointer().last() == Checkpoint::ShardEnd;
+        talk.close(None).await;
+        if is_checkpointed {
+            self.enter(ShardState::Ended);
+            return Outcome::Finished;
+        }
+        if self.held.standing() == Standing::Lost {
+            return Outcome::LeaseGone;
+        }
+        error!(%shard, "child did not checkpoint at the end of the shard; it must checkpoint in shardEnded, or the \
+            shards that follow cannot begin");
+        Outcome::EndNotCheckpointed
+    }
+
+    /// Leaves the shard in good order.
+    async fn leave(&mut self, call: Call) -> Outcome {
+        let shard = self.held.shard().clone();
+        debug!(%shard, ?call, "leaving shard");
+        if call != Call::Lost {
+            self.enter(ShardState::ShutdownRequested);
+            if let Err(failure) = self.tell(Action::ShutdownRequested, &encode::shutdown_requested()).await {
+                warn!(%shard, %failure, "child failed while it was asked to stop");
+            }
+            self.held.give_back().await;
+        }
+        let lost = self.tell(Action::LeaseLost, &encode::lease_lost()).await;
+        match (lost, call) {
+            (Err(failure), Call::Lost | Call::Wanted) => return self.fail_child(failure).await,
+            (Err(failure), Call::Stop) => warn!(%shard, %failure, "child failed while it was told to leave"),
+            (Ok(()), _) => {}
+        }
+        if let Some(talk) = self.talk.take() {
+            talk.close(None).await;
+        }
+        self.enter(ShardState::Released);
+        info!(%shard, "left shard");
+        Outcome::LeaseGone
+    }
+
+    async fn fail_child(&mut self, failure: ChildFailure) -> Outcome {
+        let shard = self.held.shard().clone();
+        self.fail(Failure::Child { shard, failure }).await
+    }
+
+    async fn fail(&mut self, failure: Failure) -> Outcome {
+        error!(shard = %self.held.shard(), %failure, "shard cannot be processed");
+        self.readers.abort_all();
+        if let Some(talk) = self.talk.take() {
+            talk.close(Some(FAILED_CHILD_LIMIT)).await;
+        }
+        self.held.give_back().await;
+        self.enter(ShardState::Released);
+        Outcome::Failed(failure)
+    }
+}
+
+/// Waits until the consumer must leave. Cancel-safe.
+async fn called(held: &HeldLease, stop: &CancellationToken) -> Call {
+    tokio::select! {
+        biased;
+        standing = held.until_called_for() => match standing {
+            Standing::Wanted(_) => Call::Wanted,
+            Standing::Held | Standing::Lost => Call::Lost,
+        },
+        () = stop.cancelled() => Call::Stop,
+    }
+}
