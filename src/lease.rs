@@ -11,9 +11,11 @@ use crate::types::{Checkpoint, EpochMillis, HashKeyRange, LeaseCounter, ShardId,
 
 pub mod dynamodb;
 pub mod memory;
+mod refusal;
 pub mod row;
 pub mod state;
 pub mod table;
+mod write;
 
 /// One shard's row: who reads it, how far it is done, who its relatives are.
 ///

@@ -1,1 +1,322 @@
-//! To be written.
+//! The lease table in DynamoDB: one request an operation, with Java's conditions (LEASES.md section 2).
+//!
+//! Decides nothing: who may take what is the caller's business, what a write demands stands in `write.rs`.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::{
+    AttributeAction, AttributeValue, AttributeValueUpdate, ExpectedAttributeValue, ReturnValue,
+    ReturnValuesOnConditionCheckFailure,
+};
+use futures_util::future::try_join_all;
+
+use super::refusal::{self, Trouble, refusal};
+use super::row::attribute::{text, whole};
+use super::row::{self, Row};
+use super::write::{self, Change, Expect, RowWrite};
+use super::{CheckpointWrite, FleetRows, HandoffKnown, Lease, LeaseStore, LeaseStoreError, Written};
+use crate::config::TableSettings;
+use crate::types::{HashKeyRange, LeaseCounter, ShardId, WorkerId};
+
+/// Name of the index over `leaseOwner`. Source: LEASES.md 1.2.
+pub const OWNER_INDEX: &str = "LeaseOwnerToLeaseKeyIndex";
+/// Longest wait for one answer unless told otherwise. Source: LEASES.md section 2, "timeout per call 60 s".
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// Most segments of a parallel scan. Source: LEASES.md section 2, "parallel scan".
+const MOST_SEGMENTS: u32 = 32;
+
+/// The tables of one application in DynamoDB; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct DynamoDbStore {
+    pub(super) client: Client,
+    pub(super) table: String,
+    pub(super) application: String,
+    pub(super) settings: TableSettings,
+    pub(super) call_timeout: Duration,
+}
+
+/// What the server shall answer to a write that took effect.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Nothing,
+    NewRow,
+}
+
+impl DynamoDbStore {
+    /// Uses `client` for table `table` of `application`; every call may take [`CALL_TIMEOUT`].
+    #[must_use]
+    pub fn new(client: Client, table: String, application: String, settings: TableSettings) -> Self {
+        let call_timeout = CALL_TIMEOUT;
+        Self { client: limit(&client, call_timeout), table, application, settings, call_timeout }
+    }
+
+    /// The same store whose calls give up after `call_timeout`, all tries of the SDK included.
+    #[must_use]
+    pub fn with_call_timeout(self, call_timeout: Duration) -> Self {
+        Self { client: limit(&self.client, call_timeout), call_timeout, ..self }
+    }
+
+    /// Waits for one answer, but not longer than the limit, whatever the SDK does.
+    pub(super) async fn limited<T, E>(
+        &self,
+        call: impl Future<Output = Result<T, SdkError<E>>> + Send,
+    ) -> Result<T, SdkError<E>> {
+        match tokio::time::timeout(self.call_timeout, Box::pin(call)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(SdkError::timeout_error(Trouble::no_answer(self.call_timeout))),
+        }
+    }
+
+    pub(super) fn refused<E>(&self, action: &'static str, error: &SdkError<E>) -> LeaseStoreError
+    where
+        E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
+    {
+        refusal(action, &self.table, self.call_timeout, error)
+    }
+
+    /// Reads one row by its key.
+    pub(super) async fn item(&self, key: &str, consistent: bool) -> Result<Option<Row>, LeaseStoreError> {
+        let call = self.client.get_item().table_name(&self.table).key(row::KEY, text(key)).consistent_read(consistent);
+        match self.limited(call.send()).await {
+            Ok(answer) => Ok(answer.item.filter(|item| !item.is_empty())),
+            Err(error) => Err(self.refused("GetItem", &error)),
+        }
+    }
+
+    /// Puts a row unless its key exists; says whether it did.
+    pub(super) async fn put_new(&self, item: Row) -> Result<bool, LeaseStoreError> {
+        let absent = ExpectedAttributeValue::builder().exists(false).build();
+        let call = self.client.put_item().table_name(&self.table).set_item(Some(item)).expected(row::KEY, absent);
+        match self.limited(call.send()).await {
+            Ok(_) => Ok(true),
+            Err(error) => match error.as_service_error() {
+                Some(PutItemError::ConditionalCheckFailedException(_)) => Ok(false),
+                _ => Err(self.refused("PutItem", &error)),
+            },
+        }
+    }
+
+    /// Sends a conditional update of a row that is not a lease; says whether the condition held.
+    pub(super) async fn update_plain(&self, write: RowWrite) -> Result<bool, LeaseStoreError> {
+        match self.limited(self.update_call(write).send()).await {
+            Ok(_) => Ok(true),
+            Err(error) => match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(false),
+                _ => Err(self.refused("UpdateItem", &error)),
+            },
+        }
+    }
+
+    fn update_call(
+        &self,
+        write: RowWrite,
+    ) -> aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder {
+        let mut call = self.client.update_item().table_name(&self.table).key(row::KEY, text(write.key));
+        for (name, expect) in write.expected {
+            call = call.expected(name, expected(expect));
+        }
+        for (name, change) in write.changes {
+            call = call.attribute_updates(name, changed(change));
+        }
+        call
+    }
+
+    /// Sends a conditional update of a lease. When the condition fails the server is asked for the row as it was:
+    /// Java asks so for renewals and assignments only, but it is an answer, not a demand, and saves a stale read.
+    async fn update(&self, write: RowWrite, answer: Answer) -> Result<Written<Option<Row>>, LeaseStoreError> {
+        let mut call = self
+            .update_call(write)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        if answer == Answer::NewRow {
+            call = call.return_values(ReturnValue::AllNew);
+        }
+        match self.limited(call.send()).await {
+            Ok(answer) => Ok(Written::Yes(answer.attributes)),
+            Err(error) => match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
+                    Ok(Written::No(failed.item().and_then(|row| row::lease(row).ok()).map(Box::new)))
+                }
+                _ => Err(self.refused("UpdateItem", &error)),
+            },
+        }
+    }
+
+    async fn move_counter(&self, write: RowWrite) -> Result<Written, LeaseStoreError> {
+        Ok(match self.update(write, Answer::Nothing).await? {
+            Written::Yes(_) => Written::Yes(()),
+            Written::No(old) => Written::No(old),
+        })
+    }
+
+    async fn change_owner(&self, write: RowWrite) -> Result<Written<Lease>, LeaseStoreError> {
+        Ok(match self.update(write, Answer::NewRow).await? {
+            Written::Yes(row) => Written::Yes(readable(&row.unwrap_or_default())?),
+            Written::No(old) => Written::No(old),
+        })
+    }
+
+    /// All pages of one segment. No `Limit`: pages as large as the service gives. Source: LEASES.md section 2.
+    async fn scan(&self, segment: Option<(i32, i32)>) -> Result<Vec<Row>, LeaseStoreError> {
+        let mut rows = Vec::new();
+        let mut from = None;
+        loop {
+            let mut call = self.client.scan().table_name(&self.table).set_exclusive_start_key(from);
+            if let Some((segment, of)) = segment {
+                call = call.segment(segment).total_segments(of);
+            }
+            let page = self.limited(call.send()).await.map_err(|error| self.refused("Scan", &error))?;
+            rows.extend(page.items.unwrap_or_default());
+            from = page.last_evaluated_key.filter(|key| !key.is_empty());
+            if from.is_none() {
+                return Ok(rows);
+            }
+        }
+    }
+}
+
+fn limit(client: &Client, call_timeout: Duration) -> Client {
+    let config = client.config();
+    let timeouts = config.timeout_config().map_or_else(TimeoutConfig::builder, TimeoutConfig::to_builder);
+    let timeouts = timeouts.operation_timeout(call_timeout).build();
+    Client::from_conf(config.to_builder().timeout_config(timeouts).build())
+}
+
+fn expected(expect: Expect) -> ExpectedAttributeValue {
+    let builder = ExpectedAttributeValue::builder();
+    match expect {
+        Expect::Is(value) => builder.value(value),
+        Expect::Exists(value) => builder.exists(true).value(value),
+        Expect::Absent => builder.exists(false),
+    }
+    .build()
+}
+
+fn changed(change: Change) -> AttributeValueUpdate {
+    let builder = AttributeValueUpdate::builder();
+    match change {
+        Change::Put(value) => builder.action(AttributeAction::Put).value(value),
+        Change::Add(number) => builder.action(AttributeAction::Add).value(whole(number)),
+        Change::Remove => builder.action(AttributeAction::Delete),
+    }
+    .build()
+}
+
+pub(super) fn readable(row: &Row) -> Result<Lease, LeaseStoreError> {
+    row::lease(row).map_err(|unreadable| LeaseStoreError::Unusable(unreadable.reason))
+}
+
+#[async_trait]
+impl LeaseStore for DynamoDbStore {
+    async fn prepare(&self) -> Result<(), LeaseStoreError> {
+        self.prepare_table().await
+    }
+
+    async fn list(&self) -> Result<FleetRows, LeaseStoreError> {
+        let segments = self.settings.scan_segments.unwrap_or(1).clamp(1, MOST_SEGMENTS).cast_signed();
+        if segments == 1 {
+            return Ok(row::collect(&self.scan(None).await?));
+        }
+        let parts = try_join_all((0..segments).map(|segment| self.scan(Some((segment, segments))))).await?;
+        Ok(row::collect(parts.iter().flatten()))
+    }
+
+    async fn get(&self, shard: &ShardId) -> Result<Option<Lease>, LeaseStoreError> {
+        self.item(shard.as_str(), false).await?.as_ref().map(readable).transpose()
+    }
+
+    async fn create(&self, lease: &Lease) -> Result<bool, LeaseStoreError> {
+        self.put_new(row::lease_row(lease)).await
+    }
+
+    async fn renew(
+        &self,
+        shard: &ShardId,
+        seen: LeaseCounter,
+        throughput_kbps: Option<f64>,
+        handoff: HandoffKnown,
+    ) -> Result<Written, LeaseStoreError> {
+        self.move_counter(write::renew(shard, seen, throughput_kbps, handoff)).await
+    }
+
+    async fn checkpoint(&self, write: &CheckpointWrite) -> Result<Written, LeaseStoreError> {
+        self.move_counter(write::checkpoint(write)).await
+    }
+
+    async fn take(&self, seen: &Lease, me: &WorkerId) -> Result<Written<Lease>, LeaseStoreError> {
+        self.change_owner(write::take(seen, me)).await
+    }
+
+    async fn assign(&self, seen: &Lease, to: &WorkerId) -> Result<Written<Lease>, LeaseStoreError> {
+        self.change_owner(write::assign(seen, to)).await
+    }
+
+    async fn begin_handoff(&self, seen: &Lease, to: &WorkerId) -> Result<Written<Lease>, LeaseStoreError> {
+        match write::begin_handoff(seen, to) {
+            Some(write) => self.change_owner(write).await,
+            None => Ok(Written::No(Some(Box::new(seen.clone())))),
+        }
+    }
+
+    async fn evict(&self, seen: &Lease) -> Result<Written<Lease>, LeaseStoreError> {
+        self.change_owner(write::evict(seen)).await
+    }
+
+    async fn note_children(&self, shard: &ShardId, children: &BTreeSet<ShardId>) -> Result<bool, LeaseStoreError> {
+        match write::note_children(shard, children) {
+            Some(write) => self.update_plain(write).await,
+            None => Ok(self.item(shard.as_str(), false).await?.is_some()),
+        }
+    }
+
+    async fn fill_hash_range(&self, shard: &ShardId, range: HashKeyRange) -> Result<bool, LeaseStoreError> {
+        self.update_plain(write::fill_hash_range(shard, range)).await
+    }
+
+    async fn delete(&self, shard: &ShardId) -> Result<(), LeaseStoreError> {
+        let call = self.client.delete_item().table_name(&self.table).key(row::KEY, text(shard.as_str()));
+        self.limited(call.send()).await.map_err(|error| self.refused("DeleteItem", &error))?;
+        Ok(())
+    }
+
+    async fn owned_by(&self, worker: &WorkerId) -> Result<Vec<ShardId>, LeaseStoreError> {
+        let mut shards = Vec::new();
+        let mut from = None;
+        loop {
+            let call = self.client.query().table_name(&self.table).index_name(OWNER_INDEX);
+            let call = call.key_condition_expression("leaseOwner = :leaseOwner");
+            let call = call.expression_attribute_values(":leaseOwner", text(worker.as_str()));
+            let answer = self.limited(call.set_exclusive_start_key(from).send()).await;
+            let page = answer.map_err(|error| self.index_refused(&error))?;
+            let keys = page.items.iter().flatten().filter_map(|item| item.get(row::KEY));
+            shards.extend(keys.filter_map(|key| AttributeValue::as_s(key).ok()).map(|key| ShardId::new(key.as_str())));
+            from = page.last_evaluated_key.filter(|key| !key.is_empty());
+            if from.is_none() {
+                return Ok(shards);
+            }
+        }
+    }
+}
+
+impl DynamoDbStore {
+    /// An index that is missing or being built is a ValidationException or a ResourceNotFoundException that names it.
+    fn index_refused<E>(&self, error: &SdkError<E>) -> LeaseStoreError
+    where
+        E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
+    {
+        let about_index = refusal::message(error).to_ascii_lowercase().contains("index");
+        match refusal::code(error) {
+            Some(refusal::INVALID | refusal::NOT_FOUND) if about_index => {
+                LeaseStoreError::IndexMissing { table: self.table.clone(), index: OWNER_INDEX.to_owned() }
+            }
+            _ => self.refused("Query", error),
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! A script of what goes wrong between a worker and the table, for simulations: lost requests, lost replies, delays.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// One method of the two traits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(missing_docs, reason = "each is the method of the same name")]
+pub enum Operation {
+    Prepare,
+    List,
+    Get,
+    Create,
+    Renew,
+    Checkpoint,
+    Take,
+    Assign,
+    BeginHandoff,
+    Evict,
+    NoteChildren,
+    FillHashRange,
+    Delete,
+    OwnedBy,
+    HasLegacyTables,
+    ClientVersion,
+    CreateClientVersion,
+    ChangeClientVersion,
+    Lock,
+    TakeLock,
+    BeatLock,
+    ReleaseLock,
+    PutWorker,
+    DeleteWorker,
+}
+
+impl Operation {
+    /// The DynamoDB operation behind it, for messages.
+    #[must_use]
+    pub fn action(self) -> &'static str {
+        match self {
+            Self::Prepare | Self::HasLegacyTables => "DescribeTable",
+            Self::List => "Scan",
+            Self::Get | Self::ClientVersion | Self::Lock => "GetItem",
+            Self::Create | Self::CreateClientVersion | Self::TakeLock => "PutItem",
+            Self::OwnedBy => "Query",
+            Self::Delete | Self::ReleaseLock | Self::DeleteWorker => "DeleteItem",
+            Self::Renew
+            | Self::Checkpoint
+            | Self::Take
+            | Self::Assign
+            | Self::BeginHandoff
+            | Self::Evict
+            | Self::NoteChildren
+            | Self::FillHashRange
+            | Self::ChangeClientVersion
+            | Self::BeatLock
+            | Self::PutWorker => "UpdateItem",
+        }
+    }
+}
+
+/// What goes wrong with one call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It fails and had no effect.
+    LostRequest,
+    /// It has its effect and fails all the same.
+    LostReply,
+    /// The first reply is lost and the SDK asks again: the effect is tried twice, the second answer comes back.
+    SentTwice,
+    /// It is refused for load, without effect.
+    Throttled,
+    /// It takes this long to arrive, and this long to be answered.
+    Slow {
+        /// Before the effect.
+        before: Duration,
+        /// After the effect.
+        after: Duration,
+    },
+}
+
+/// The script of one worker's connection; clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Faults(Arc<Mutex<Script>>);
+
+#[derive(Debug, Default)]
+struct Script {
+    next: BTreeMap<Operation, VecDeque<Fault>>,
+    cut: Option<Duration>,
+    calls: BTreeMap<Operation, usize>,
+}
+
+/// What a call must do, as drawn from the script.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Drawn {
+    Nothing,
+    Fault(Fault),
+    /// The connection is cut: wait, then fail without effect.
+    Cut(Duration),
+}
+
+impl Faults {
+    fn script(&self) -> MutexGuard<'_, Script> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets the next `times` calls of `operation` that have no fault yet meet `fault`.
+    pub fn next(&self, operation: Operation, times: usize, fault: Fault) {
+        self.script().next.entry(operation).or_default().extend(std::iter::repeat_n(fault, times));
+    }
+
+    /// Cuts the connection: every call fails without effect after `timeout`, until [`Faults::heal`].
+    pub fn cut(&self, timeout: Duration) {
+        self.script().cut = Some(timeout);
+    }
+
+    /// Mends a cut connection and forgets all faults to come.
+    pub fn heal(&self) {
+        let mut script = self.script();
+        script.cut = None;
+        script.next.clear();
+    }
+
+    /// How often `operation` was called so far.
+    #[must_use]
+    pub fn calls(&self, operation: Operation) -> usize {
+        self.script().calls.get(&operation).copied().unwrap_or(0)
+    }
+
+    pub(super) fn draw(&self, operation: Operation) -> Drawn {
+        let mut script = self.script();
+        *script.calls.entry(operation).or_default() += 1;
+        if let Some(timeout) = script.cut {
+            return Drawn::Cut(timeout);
+        }
+        let fault = script.next.get_mut(&operation).and_then(VecDeque::pop_front);
+        fault.map_or(Drawn::Nothing, Drawn::Fault)
+    }
+}
