@@ -6,6 +6,8 @@ use crate::record::Record;
 use crate::stream::ChildShard;
 use crate::types::{Checkpoint, ShardId};
 
+pub(crate) mod api;
+pub(crate) mod episode;
 pub mod fanout;
 pub mod polling;
 pub mod prefetch;

@@ -6,6 +6,8 @@ use async_trait::async_trait;
 
 use crate::types::{EpochMillis, HashKeyRange, InitialPosition, SequenceNumber, ShardId};
 
+pub mod answer;
+pub mod fetch;
 pub mod kinesis;
 pub mod memory;
 

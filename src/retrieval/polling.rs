@@ -1,1 +1,270 @@
-//! To be written.
+//! Reading with GetRecords.
+//!
+//! One call in flight per shard. Nothing is left out: an iterator is given up only for one that begins where the
+//! last taken record was, see [`start`](super::start).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{debug, info, warn};
+
+use super::api::ShardApi;
+use super::episode::Episode;
+use super::start::Position;
+use super::{Batch, RecordReader, RecordSource};
+use crate::backoff::Backoff;
+use crate::clock::Clock;
+use crate::config::Polling;
+use crate::stream::fetch::{Answer, FetchError};
+use crate::stream::kinesis::Kinesis;
+use crate::stream::memory::MemoryStream;
+use crate::types::{Checkpoint, InitialPosition, ShardId};
+
+const GET_RECORDS: &str = "GetRecords";
+/// Longest wait for one answer. Source: RETRIEVAL.md section 1.2.
+const CALL_LIMIT: Duration = Duration::from_secs(30);
+/// Age at which an iterator is not used any more; the service refuses it at five minutes.
+const ITERATOR_LIMIT: Duration = Duration::from_secs(270);
+/// Waits after faults. The service refuses a shard for up to five seconds after a large answer.
+const FAULT_WAITS: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
+
+/// What the service allows on one shard, all applications together.
+///
+/// Source: Kinesis Data Streams quotas: five reads a second, 2 MiB a second; after an answer of 10 MiB it refuses
+/// reads for five seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadLimits {
+    /// Least time between the beginnings of two calls.
+    pub gap: Duration,
+    /// Bytes of data and partition keys a second; `None` is without limit.
+    pub bytes_per_second: Option<u32>,
+}
+
+impl ReadLimits {
+    /// Those of the service.
+    pub const SERVICE: Self = Self { gap: Duration::from_millis(200), bytes_per_second: Some(2 << 20) };
+    /// For stand-ins that have none.
+    pub const NONE: Self = Self { gap: Duration::ZERO, bytes_per_second: None };
+
+    /// Least time from the beginning of a call that brought `bytes` to the beginning of the next one.
+    fn least(&self, bytes: usize) -> Duration {
+        let paid = self.bytes_per_second.map_or(Duration::ZERO, |rate| {
+            Duration::from_millis(
+                u64::try_from(bytes).unwrap_or(u64::MAX).saturating_mul(1_000) / u64::from(rate.max(1)),
+            )
+        });
+        self.gap.max(paid)
+    }
+}
+
+/// Reads shards by polling.
+pub struct PollingSource {
+    api: Arc<dyn ShardApi>,
+    settings: Polling,
+    limits: ReadLimits,
+    initial: InitialPosition,
+    clock: Arc<dyn Clock>,
+}
+
+impl PollingSource {
+    /// Reads from the service. `initial` gives the time for leases that begin at a time.
+    #[must_use]
+    pub fn new(kinesis: Arc<Kinesis>, settings: Polling, initial: InitialPosition, clock: Arc<dyn Clock>) -> Self {
+        Self::over(kinesis, settings, initial, clock)
+    }
+
+    /// Reads a stream in memory, for simulations.
+    #[must_use]
+    pub fn in_memory(
+        stream: Arc<MemoryStream>,
+        settings: Polling,
+        initial: InitialPosition,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self::over(stream, settings, initial, clock)
+    }
+
+    fn over(api: Arc<dyn ShardApi>, settings: Polling, initial: InitialPosition, clock: Arc<dyn Clock>) -> Self {
+        Self { api, settings, limits: ReadLimits::SERVICE, initial, clock }
+    }
+
+    /// Keeps to other limits than the service's.
+    #[must_use]
+    pub fn with_limits(self, limits: ReadLimits) -> Self {
+        Self { limits, ..self }
+    }
+}
+
+impl RecordSource for PollingSource {
+    fn open(&self, shard: &ShardId, from: &Checkpoint) -> Box<dyn RecordReader> {
+        Box::new(PollingReader {
+            api: Arc::clone(&self.api),
+            settings: self.settings.clone(),
+            limits: self.limits,
+            clock: Arc::clone(&self.clock),
+            shard: shard.clone(),
+            position: Position::new(from.clone(), self.initial),
+            iterator: None,
+            due: Instant::now(),
+            faults: Episode::default(),
+            odd_answers: u32::default(),
+        })
+    }
+}
+
+struct Iterator {
+    text: String,
+    since: Instant,
+}
+
+struct PollingReader {
+    api: Arc<dyn ShardApi>,
+    settings: Polling,
+    limits: ReadLimits,
+    clock: Arc<dyn Clock>,
+    shard: ShardId,
+    position: Position,
+    iterator: Option<Iterator>,
+    /// Not before this moment may the service be asked again.
+    due: Instant,
+    faults: Episode,
+    odd_answers: u32,
+}
+
+#[async_trait]
+impl RecordReader for PollingReader {
+    async fn next(&mut self) -> Batch {
+        loop {
+            sleep_until(self.due).await;
+            let began = Instant::now();
+            match self.ask().await {
+                Ok(answer) => {
+                    self.faults.recovered(GET_RECORDS);
+                    let took = began.elapsed();
+                    self.due = Instant::now() + pause(&self.settings, &self.limits, &answer, took);
+                    if let Some(batch) = self.take(answer) {
+                        return batch;
+                    }
+                }
+                Err(FetchError::ShardGone) => {
+                    info!("the shard is gone from the service, which counts as its end");
+                    return Batch { records: Vec::new(), millis_behind_latest: None, end: Some(Vec::new()), bytes: 0 };
+                }
+                Err(fault) => {
+                    let failures = self.faults.failed(GET_RECORDS, &fault);
+                    if needs_new_iterator(&fault) {
+                        self.iterator = None;
+                    }
+                    self.due = Instant::now() + wait_after(&fault, failures, fastrand::f64());
+                }
+            }
+        }
+    }
+}
+
+impl PollingReader {
+    /// One attempt: an iterator if there is none that lives, then its records.
+    async fn ask(&mut self) -> Result<Answer, FetchError> {
+        let silent = |_| FetchError::transient(GET_RECORDS, format!("no answer within {CALL_LIMIT:?}"));
+        if let Some(old) = self.iterator.take_if(|iterator| iterator.since.elapsed() >= ITERATOR_LIMIT) {
+            debug!(age = ?old.since.elapsed(), "the shard iterator is old, getting another");
+        }
+        let iterator = match &mut self.iterator {
+            Some(iterator) => iterator,
+            empty @ None => {
+                let (start, sent, since) = (self.position.start(), self.clock.now(), Instant::now());
+                let call = self.api.iterator(&self.shard, &start);
+                let text = timeout(CALL_LIMIT, call).await.map_err(silent)??;
+                self.position.began(&start, sent);
+                empty.insert(Iterator { text, since })
+            }
+        };
+        let call = self.api.records(&iterator.text, self.settings.max_records);
+        timeout(CALL_LIMIT, call).await.map_err(silent)?
+    }
+
+    /// Makes a batch of a valid answer. One that is not valid is dropped, and the same iterator is asked again.
+    fn take(&mut self, answer: Answer) -> Option<Batch> {
+        let Answer { records, next_iterator, millis_behind_latest, child_shards, bytes } = answer;
+        let last = match records.last().map(|record| record.sequence.as_str().parse()).transpose() {
+            Ok(last) => last,
+            Err(error) => {
+                self.odd(&format!("{error}"));
+                return None;
+            }
+        };
+        // Source: KCL 3.x `KinesisDataFetcher.isValidResult`
+        let end = match next_iterator {
+            Some(text) if child_shards.is_empty() => {
+                self.iterator = Some(Iterator { text, since: Instant::now() });
+                None
+            }
+            None if !child_shards.is_empty() && child_shards.iter().all(|child| !child.parents.is_empty()) => {
+                Some(child_shards)
+            }
+            Some(_) => {
+                self.odd("it has both a next iterator and child shards");
+                return None;
+            }
+            None => {
+                self.odd("it has no next iterator, as at a shard's end, and no child shards with their parents");
+                return None;
+            }
+        };
+        if self.odd_answers > 0 {
+            info!(answers = std::mem::take(&mut self.odd_answers), "GetRecords answers are complete again");
+        }
+        if let Some(last) = last {
+            self.position.took(last);
+        }
+        Some(Batch { records, millis_behind_latest, end, bytes })
+    }
+
+    fn odd(&mut self, what: &str) {
+        if self.odd_answers == 0 {
+            warn!(what, "an answer of GetRecords is incomplete, asking with the same iterator until it is not");
+        }
+        self.odd_answers = self.odd_answers.saturating_add(1);
+        self.due = self.due.max(Instant::now() + self.settings.idle);
+    }
+}
+
+/// How long to wait between the end of a call that took `took` and the next one.
+///
+/// Source: RETRIEVAL.md sections 1.3 and 4: the idle time at the tip; what the service's limits ask for when more
+/// records are waiting.
+fn pause(settings: &Polling, limits: &ReadLimits, answer: &Answer, took: Duration) -> Duration {
+    let bytes: usize = answer.records.iter().map(|r| r.data_len() + r.partition_key.as_bytes().len()).sum();
+    let behind = u64::try_from(answer.millis_behind_latest.unwrap_or(0)).unwrap_or(0);
+    let full = i32::try_from(answer.records.len()).is_ok_and(|n| n >= settings.max_records);
+    let more_is_waiting = full || (behind > 0 && !answer.records.is_empty());
+    let reduced = Duration::from_millis(behind) < settings.reduced_tps_threshold;
+    let wanted = match (reduced, more_is_waiting) {
+        (true, _) => settings.idle.max(settings.reduced_tps_threshold.saturating_sub(took)),
+        (false, true) => Duration::ZERO,
+        (false, false) => settings.idle,
+    };
+    wanted.max(limits.least(bytes).saturating_sub(took))
+}
+
+fn needs_new_iterator(fault: &FetchError) -> bool {
+    match fault {
+        FetchError::Expired | FetchError::InvalidIterator(_) => true,
+        FetchError::Throttled(_)
+        | FetchError::Busy(_)
+        | FetchError::ShardGone
+        | FetchError::AccessDenied { .. }
+        | FetchError::Transient { .. } => false,
+    }
+}
+
+/// The first need of a new iterator is not waited for; it costs no read.
+fn wait_after(fault: &FetchError, failures: u32, jitter: f64) -> Duration {
+    if failures <= 1 && needs_new_iterator(fault) { Duration::ZERO } else { FAULT_WAITS.wait(failures, jitter) }
+}
+
+#[cfg(test)]
+#[path = "polling_tests.rs"]
+mod tests;

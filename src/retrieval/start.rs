@@ -1,1 +1,155 @@
-//! To be written.
+//! From checkpoint and progress to the place where reading begins. Pure.
+//!
+//! The rule that closes the loss windows of RETRIEVAL.md sections 1.6 and 2.6: a place is behind a record only if
+//! that record was taken, and the meaning of "newest" is fixed when it is first asked for.
+
+use crate::stream::fetch::IteratorStart;
+use crate::types::{Checkpoint, EpochMillis, InitialPosition, SequenceNumber};
+
+/// How far a reader has come, and so where its next iterator or subscription begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    checkpoint: Checkpoint,
+    initial: InitialPosition,
+    taken: Option<SequenceNumber>,
+    latest_since: Option<EpochMillis>,
+}
+
+impl Position {
+    /// A reader that has taken nothing yet. `initial` says what time [`Checkpoint::AtTimestamp`] stands for.
+    #[must_use]
+    pub fn new(checkpoint: Checkpoint, initial: InitialPosition) -> Self {
+        Self { checkpoint, initial, taken: None, latest_since: None }
+    }
+
+    /// Where the next iterator or subscription begins.
+    ///
+    /// AT the checkpoint, not after it: the rest of an aggregate may still be wanted, and the consumer leaves out
+    /// what is done. Source: KCL 3.x `IteratorBuilder.request`, but there any later iterator is AFTER it.
+    #[must_use]
+    pub fn start(&self) -> IteratorStart {
+        if let Some(taken) = &self.taken {
+            return IteratorStart::After(taken.clone());
+        }
+        match (&self.checkpoint, self.initial, self.latest_since) {
+            (Checkpoint::At(place), _, _) => IteratorStart::At(place.sequence.clone()),
+            (Checkpoint::TrimHorizon, _, _) => IteratorStart::TrimHorizon,
+            (Checkpoint::AtTimestamp, InitialPosition::AtTimestamp(time), _) => IteratorStart::AtTimestamp(time),
+            // the configuration has changed since the lease was made; nothing may be left out
+            (Checkpoint::AtTimestamp, InitialPosition::Latest | InitialPosition::TrimHorizon, _) => {
+                IteratorStart::TrimHorizon
+            }
+            (Checkpoint::Latest, _, Some(since)) => IteratorStart::AtTimestamp(since),
+            // of an ended shard it brings the end once more. Source: RETRIEVAL.md section 2.2
+            (Checkpoint::Latest, _, None) | (Checkpoint::ShardEnd, _, _) => IteratorStart::Latest,
+        }
+    }
+
+    /// The service has taken a request to begin at `start`, which was sent at `sent`. The first time that it was
+    /// the newest record fixes the moment for all later requests.
+    pub fn began(&mut self, start: &IteratorStart, sent: EpochMillis) {
+        if *start == IteratorStart::Latest {
+            self.latest_since.get_or_insert(sent);
+        }
+    }
+
+    /// Everything up to this record was taken.
+    pub fn took(&mut self, last: SequenceNumber) {
+        if self.taken.as_ref().is_none_or(|taken| *taken < last) {
+            self.taken = Some(last);
+        }
+    }
+
+    /// The service says that it has come this far. It counts only past the checkpoint: the checkpointed record
+    /// itself may be an aggregate that was not taken yet.
+    pub fn reached(&mut self, continuation: SequenceNumber) {
+        match &self.checkpoint {
+            Checkpoint::At(place) if continuation <= place.sequence => {}
+            Checkpoint::At(_)
+            | Checkpoint::AtTimestamp
+            | Checkpoint::TrimHorizon
+            | Checkpoint::Latest
+            | Checkpoint::ShardEnd => self.took(continuation),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::ExtendedSequenceNumber;
+
+    fn number(text: &str) -> SequenceNumber {
+        text.parse().unwrap()
+    }
+
+    fn at(text: &str, sub: u64) -> Checkpoint {
+        Checkpoint::At(ExtendedSequenceNumber::new(number(text), sub))
+    }
+
+    const NOON: InitialPosition = InitialPosition::AtTimestamp(EpochMillis(12));
+    const LATEST: InitialPosition = InitialPosition::Latest;
+    const HORIZON: InitialPosition = InitialPosition::TrimHorizon;
+
+    #[test]
+    fn a_reader_that_has_taken_nothing_begins_at_its_checkpoint_however_often_it_asks() {
+        let table = [
+            // checkpoint             configured  first                                    again, 5 ms later
+            (Checkpoint::TrimHorizon, LATEST, IteratorStart::TrimHorizon, IteratorStart::TrimHorizon),
+            (Checkpoint::Latest, HORIZON, IteratorStart::Latest, IteratorStart::AtTimestamp(EpochMillis(100))),
+            (
+                Checkpoint::AtTimestamp,
+                NOON,
+                IteratorStart::AtTimestamp(EpochMillis(12)),
+                IteratorStart::AtTimestamp(EpochMillis(12)),
+            ),
+            (Checkpoint::AtTimestamp, LATEST, IteratorStart::TrimHorizon, IteratorStart::TrimHorizon),
+            (at("7", 0), LATEST, IteratorStart::At(number("7")), IteratorStart::At(number("7"))),
+            (at("7", 3), HORIZON, IteratorStart::At(number("7")), IteratorStart::At(number("7"))),
+        ];
+        for (checkpoint, initial, first, again) in table {
+            let mut position = Position::new(checkpoint.clone(), initial);
+            assert_eq!(position.start(), first, "{checkpoint:?} {initial:?}");
+            position.began(&first, EpochMillis(100));
+            assert_eq!(position.start(), again, "{checkpoint:?} {initial:?}");
+            position.began(&again, EpochMillis(105));
+            assert_eq!(position.start(), again, "{checkpoint:?} {initial:?}");
+        }
+    }
+
+    #[test]
+    fn after_a_record_was_taken_reading_goes_on_behind_it_from_any_checkpoint() {
+        for checkpoint in [Checkpoint::TrimHorizon, Checkpoint::Latest, Checkpoint::AtTimestamp, at("7", 2)] {
+            let mut position = Position::new(checkpoint, NOON);
+            position.began(&IteratorStart::Latest, EpochMillis(100));
+            position.took(number("9"));
+            position.took(number("10"));
+            assert_eq!(position.start(), IteratorStart::After(number("10")));
+        }
+    }
+
+    #[test]
+    fn a_place_never_moves_back() {
+        let mut position = Position::new(Checkpoint::TrimHorizon, LATEST);
+        position.took(number("10"));
+        position.reached(number("9"));
+        assert_eq!(position.start(), IteratorStart::After(number("10")));
+    }
+
+    #[test]
+    fn a_continuation_counts_only_past_the_checkpoint() {
+        let table = [
+            // checkpoint            continuation  next
+            (at("7", 0), "6", IteratorStart::At(number("7"))),
+            (at("7", 0), "7", IteratorStart::At(number("7"))),
+            (at("7", 0), "8", IteratorStart::After(number("8"))),
+            (Checkpoint::Latest, "8", IteratorStart::After(number("8"))),
+            (Checkpoint::TrimHorizon, "8", IteratorStart::After(number("8"))),
+        ];
+        for (checkpoint, continuation, next) in table {
+            let mut position = Position::new(checkpoint.clone(), LATEST);
+            position.reached(number(continuation));
+            assert_eq!(position.start(), next, "{checkpoint:?} {continuation}");
+        }
+    }
+}
