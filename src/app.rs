@@ -1,1 +1,206 @@
-//! To be written.
+//! Composition root: configuration, real seams, worker, signals, exit code.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::child::process::ProcessLauncher;
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Config, Environment, Retrieval, load};
+use crate::consumer::Shared;
+use crate::coordinator::Fleet;
+use crate::coordinator::renew::chain;
+use crate::lease::dynamodb::DynamoDbStore;
+use crate::progress::{Progress, Unwatched};
+use crate::retrieval::RecordSource;
+use crate::retrieval::fanout::FanOutSource;
+use crate::retrieval::polling::PollingSource;
+use crate::retrieval::prefetch::PrefetchLimits;
+use crate::retrieval::registration::consumer_arn;
+use crate::stream::StreamError;
+use crate::stream::kinesis::Kinesis;
+use crate::worker::Worker;
+
+pub mod aws;
+pub mod logging;
+pub mod signals;
+
+/// Attempts to reach the stream before that is a failure, as many as the worker's own start has.
+const STREAM_ATTEMPTS: u32 = 20;
+/// Threads that serve all shards; records go through as they are, so few are needed.
+const MOST_THREADS: usize = 4;
+/// How long the runtime may take to drop what still runs when the process ends.
+const LAST_LIMIT: Duration = Duration::from_millis(200);
+
+/// Runs the daemon of one properties file until a signal; returns the exit code of the process.
+///
+/// Exit codes are Java's: 143 after SIGTERM, 130 after SIGINT, 129 after SIGHUP, 1 after a failure.
+#[must_use]
+pub fn run(file: &Path) -> i32 {
+    let loaded = match load(file, &Environment::from_process()) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            eprintln!("{error}");
+            return 1;
+        }
+    };
+    logging::start();
+    for warning in &loaded.warnings {
+        warn!("{warning}");
+    }
+    block_on(daemon(loaded.config))
+}
+
+/// Runs `work` on a runtime made for the daemon, and ends everything that is left of it.
+pub fn block_on(work: impl Future<Output = i32>) -> i32 {
+    let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MOST_THREADS));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
+    match runtime {
+        Ok(runtime) => {
+            let code = runtime.block_on(work);
+            runtime.shutdown_timeout(LAST_LIMIT);
+            code
+        }
+        Err(error) => {
+            eprintln!("the system gives us no threads: {error}");
+            1
+        }
+    }
+}
+
+async fn daemon(config: Config) -> i32 {
+    let mut signals = match signals::Signals::new() {
+        Ok(signals) => signals,
+        Err(error) => {
+            eprintln!("signals cannot be awaited: {error}");
+            return 1;
+        }
+    };
+    let stop = CancellationToken::new();
+    let mut work = std::pin::pin!(serve(config, Arc::new(Unwatched), stop.clone()));
+    let signal = tokio::select! {
+        result = &mut work => return finish(result),
+        signal = signals.next() => signal,
+    };
+    info!(%signal, "Process terminated, will initiate shutdown.");
+    stop.cancel();
+    tokio::select! {
+        result = work => match result {
+            Ok(()) => info!("Process shutdown is complete."),
+            Err(error) => warn!(error = format!("{error:#}"), "Encountered an error during shutdown."),
+        },
+        again = signals.next() => warn!(signal = %again, "second signal, ending at once"),
+    }
+    signal.exit_code()
+}
+
+fn finish(result: anyhow::Result<()>) -> i32 {
+    match result {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("{}", one_line(&error));
+            1
+        }
+    }
+}
+
+/// An error with its causes in one line, none said twice.
+#[must_use]
+pub fn one_line(error: &anyhow::Error) -> String {
+    chain(error.as_ref())
+}
+
+/// Works on the stream until `stop`.
+///
+/// # Errors
+/// It could not begin, or a child failed. Everything that was taken is given back.
+pub async fn serve(config: Config, progress: Arc<dyn Progress>, stop: CancellationToken) -> anyhow::Result<()> {
+    let worker = tokio::select! {
+        biased;
+        () = stop.cancelled() => return Ok(()),
+        worker = build(config, progress) => worker?,
+    };
+    Ok(worker.run(stop).await?)
+}
+
+async fn build(config: Config, progress: Arc<dyn Progress>) -> anyhow::Result<Worker> {
+    let launcher = ProcessLauncher::new(config.command.clone());
+    launcher.validate()?;
+    info!("Using workerId: {}", config.worker_id);
+    let clients = aws::Clients::new(&config).await?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let kinesis = Arc::new(Kinesis::new(clients.kinesis, config.stream_name.clone(), clients.region));
+    let source = source(&config, &kinesis, &clock).await?;
+    let store = Arc::new(DynamoDbStore::new(
+        clients.dynamodb,
+        config.table_name.clone(),
+        config.application_name.clone(),
+        config.table.clone(),
+    ));
+    let parent_poll = config.coordination.parent_poll_interval;
+    let fleet = Fleet {
+        leases: store.clone(),
+        state: store.clone(),
+        catalog: kinesis,
+        clock,
+        config: config.coordination,
+        initial: config.initial_position,
+        me: config.worker_id,
+    };
+    let consumers = Shared {
+        leases: store,
+        source,
+        launcher: Arc::new(launcher),
+        progress,
+        parent_poll,
+        read_ahead: PrefetchLimits::of(&config.retrieval),
+        ended: watch::Sender::new(0),
+        processing: config.processing.clone(),
+    };
+    let consumers = Arc::new(consumers);
+    Ok(Worker { fleet, consumers, application: config.application_name, grace: config.processing.shutdown_grace })
+}
+
+async fn source(
+    config: &Config,
+    kinesis: &Arc<Kinesis>,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Arc<dyn RecordSource>> {
+    reach(kinesis).await.with_context(|| format!("stream of `{}` cannot be read", config.source.display()))?;
+    Ok(match &config.retrieval {
+        Retrieval::Polling(polling) => {
+            info!(idle = ?polling.idle, max_records = polling.max_records, "reading by polling (GetRecords)");
+            Arc::new(PollingSource::new(kinesis.clone(), polling.clone(), config.initial_position, clock.clone()))
+        }
+        Retrieval::FanOut(fan_out) => {
+            info!(
+                consumer = fan_out.consumer_name,
+                "reading by enhanced fan-out, which AWS bills by consumer and shard; retrievalMode = POLLING turns it off"
+            );
+            let arn = consumer_arn(&**kinesis, fan_out).await?;
+            Arc::new(FanOutSource::new(kinesis.clone(), arn, config.initial_position, clock.clone()))
+        }
+    })
+}
+
+/// Waits until the stream answers.
+async fn reach(kinesis: &Kinesis) -> Result<(), StreamError> {
+    let mut attempt = 1;
+    loop {
+        match kinesis.describe_summary().await {
+            Ok(_) => return Ok(()),
+            Err(error) if error.is_transient() && attempt < STREAM_ATTEMPTS => {
+                warn!(attempt, of = STREAM_ATTEMPTS, error = %chain(&error), "the stream cannot be reached yet, trying on");
+            }
+            Err(error) => return Err(error),
+        }
+        attempt += 1;
+        sleep(Duration::from_secs(1)).await;
+    }
+}

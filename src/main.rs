@@ -1,3 +1,5 @@
 //! The `multilangd` program.
 
-fn main() {}
+fn main() {
+    std::process::exit(multilangd::cli::main());
+}

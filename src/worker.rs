@@ -177,7 +177,11 @@ impl Crew {
         let drain = async { while self.consumers.join_next().await.is_some() {} };
         let (drained, ()) = tokio::join!(timeout(grace, drain), self.coordinator.withdraw());
         if drained.is_err() {
-            warn!(left = self.consumers.len(), ?grace, "children still busy at the end of shutdownGraceMillis, ending them");
+            warn!(
+                left = self.consumers.len(),
+                ?grace,
+                "children still busy at the end of shutdownGraceMillis, ending them"
+            );
             self.stops.now.cancel();
             let drain = async { while self.consumers.join_next().await.is_some() {} };
             let _killed_below = timeout(HALT_LIMIT, drain).await;

@@ -31,7 +31,9 @@ pub(super) async fn wait_for_parents(shared: &Shared, lease: &Lease) {
                 info!(shard = %lease.shard, %parent, "waiting for the parent shard to be finished");
             }
             Ok(Some(_)) => {}
-            Err(error) => warn!(shard = %lease.shard, error = %chain(&error), "parent's lease could not be read, trying on"),
+            Err(error) => {
+                warn!(shard = %lease.shard, error = %chain(&error), "parent's lease could not be read, trying on")
+            }
         }
         looks += 1;
         tokio::select! {

@@ -183,7 +183,9 @@ impl Conversation {
         let shard = &self.shard;
         match self.skipped {
             0..LINES_LOGGED => info!(%shard, line = %shown, "Skipping unexpected line on STDOUT for shard {shard}"),
-            LINES_LOGGED => info!(%shard, "child goes on printing lines that are no messages; the rest is logged at debug"),
+            LINES_LOGGED => {
+                info!(%shard, "child goes on printing lines that are no messages; the rest is logged at debug")
+            }
             _ => debug!(%shard, line = %shown, "Skipping unexpected line on STDOUT for shard {shard}"),
         }
     }
