@@ -142,7 +142,9 @@ class World:
     def second_opinion(self):
         """npm's kinesis-local and Amazon's DynamoDB Local: not written, not chosen, by us."""
         kinesis, tls, dynamodb = free_port(), free_port(), free_port()
-        k = self.spawn("kinesis-local", ["node", self.tools.kinesis_local()],
+        main = self.tools.kinesis_local()
+        # It reads server.json, its certificate, from the working directory.
+        k = self.spawn("kinesis-local", ["node", main], cwd=os.path.dirname(main),
                        env=self.environment(KINESIS_MOCK_PLAIN_PORT=str(kinesis), KINESIS_MOCK_TLS_PORT=str(tls),
                                             LOG_LEVEL="ERROR"))
         folder = self.tools.dynamodb_local()
