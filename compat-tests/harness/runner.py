@@ -1,0 +1,62 @@
+"""Collects the black-box tests, runs some of them at a time, and tells what came of each."""
+import concurrent.futures
+import importlib.util
+import os
+import shutil
+import threading
+import time
+import traceback
+
+from . import tools as tooling, world as worlds
+
+TESTS = []
+
+
+def test(name, heavy=False, alone=False):
+    """Marks a function of one World as a test. heavy: only with --all. alone: nothing beside it (it times things)."""
+    def mark(function):
+        TESTS.append(dict(name=name, function=function, heavy=heavy, alone=alone,
+                          about=(function.__doc__ or "").strip().split("\n")[0]))
+        return function
+    return mark
+
+
+def collect():
+    folder = os.path.join(worlds.COMPAT, "tests")
+    for file in sorted(os.listdir(folder)):
+        if file.endswith(".py"):
+            spec = importlib.util.spec_from_file_location("tests_" + file[:-3], os.path.join(folder, file))
+            spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+
+class Run:
+    def __init__(self, binary, tools, patience, jobs):
+        self.binary, self.tools, self.patience, self.jobs = binary, tools, patience, jobs
+        self.lock = threading.Lock()
+
+    def one(self, t):
+        folder = os.path.join(self.tools.cache, "runs", t["name"])
+        shutil.rmtree(folder, ignore_errors=True)
+        world = worlds.World(t["name"], folder, self.binary, self.tools, self.patience)
+        began, wrong = time.monotonic(), None
+        try:
+            t["function"](world)
+        except (worlds.Failed, tooling.ToolMissing) as e:
+            wrong = str(e)
+        except Exception:
+            wrong = "the test itself broke\n" + traceback.format_exc()
+        finally:
+            world.close()
+        seconds = time.monotonic() - began
+        with self.lock:
+            print("%-6s %-28s %6.1f s" % ("FAILED" if wrong else "ok", t["name"], seconds) +
+                  ("   %s\n       files: %s" % (wrong, os.path.relpath(folder, worlds.REPO)) if wrong else ""), flush=True)
+        return wrong is None
+
+    def all(self, tests):
+        """Returns (passed, failed)."""
+        results = []
+        with concurrent.futures.ThreadPoolExecutor(self.jobs) as pool:
+            results += pool.map(self.one, [t for t in tests if not t["alone"]])
+        results += [self.one(t) for t in tests if t["alone"]]
+        return sum(results), len(results) - sum(results)
