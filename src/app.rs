@@ -121,19 +121,37 @@ pub fn one_line(error: &anyhow::Error) -> String {
 /// # Errors
 /// It could not begin, or a child failed. Everything that was taken is given back.
 pub async fn serve(config: Config, progress: Arc<dyn Progress>, stop: CancellationToken) -> anyhow::Result<()> {
+    ProcessLauncher::new(config.command.clone()).validate()?;
+    let clients = tokio::select! {
+        biased;
+        () = stop.cancelled() => return Ok(()),
+        clients = aws::Clients::new(&config) => clients?,
+    };
+    serve_with(config, clients, progress, stop).await
+}
+
+/// [`serve`] with clients of the caller's.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_with(
+    config: Config,
+    clients: aws::Clients,
+    progress: Arc<dyn Progress>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let worker = tokio::select! {
         biased;
         () = stop.cancelled() => return Ok(()),
-        worker = build(config, progress) => worker?,
+        worker = build(config, clients, progress) => worker?,
     };
     Ok(worker.run(stop).await?)
 }
 
-async fn build(config: Config, progress: Arc<dyn Progress>) -> anyhow::Result<Worker> {
+async fn build(config: Config, clients: aws::Clients, progress: Arc<dyn Progress>) -> anyhow::Result<Worker> {
     let launcher = ProcessLauncher::new(config.command.clone());
     launcher.validate()?;
     info!("Using workerId: {}", config.worker_id);
-    let clients = aws::Clients::new(&config).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let kinesis = Arc::new(Kinesis::new(clients.kinesis, config.stream_name.clone(), clients.region));
     let source = source(&config, &kinesis, &clock).await?;

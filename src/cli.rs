@@ -37,6 +37,32 @@ enum Command {
     /// Puts lines of standard input, or words, into a stream
     #[cfg(feature = "local")]
     Put(crate::local::commands::PutArgs),
+    /// The demo's child where there is no Python
+    #[cfg(feature = "local")]
+    #[command(hide = true)]
+    DemoChild,
+}
+
+#[cfg(feature = "local")]
+impl Command {
+    fn run(self) -> i32 {
+        use crate::local::{commands, demo};
+        let code = |result: Result<(), crate::local::error::LocalError>| match result {
+            Ok(()) => 0,
+            Err(error) => {
+                eprintln!("{}", app::one_line(&error.into()));
+                1
+            }
+        };
+        match self {
+            Self::Demo(args) => app::block_on(demo::run(args)),
+            Self::Local(args) => app::block_on(async { code(commands::run_local(args).await) }),
+            Self::Put(args) => app::block_on(async { code(commands::run_put(args).await) }),
+            Self::DemoChild => {
+                i32::from(demo::child::speak(std::io::stdin().lock(), std::io::stdout().lock()).is_err())
+            }
+        }
+    }
 }
 
 /// Runs the program; returns the exit code of the process.

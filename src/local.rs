@@ -5,6 +5,7 @@
 
 pub mod commands;
 pub mod connect;
+pub mod demo;
 pub mod error;
 pub mod faults;
 pub mod put;
