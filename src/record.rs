@@ -9,6 +9,7 @@ use crate::types::{ExtendedSequenceNumber, SequenceNumber};
 
 pub mod deaggregate;
 pub mod proto;
+pub mod utf8;
 
 /// UTF-8 text that shares its memory with the answer it came in.
 #[derive(Clone, PartialEq, Eq, Hash)]

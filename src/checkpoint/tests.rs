@@ -24,14 +24,16 @@ fn words(decision: Decision) -> String {
     }
 }
 
+/// Last checkpoint, last place delivered, the request's two fields, the decision.
+type Row = (&'static str, &'static str, Option<&'static str>, Option<i64>, &'static str);
+
 const REFUSED: &str = "IllegalArgumentException";
 const THERE: &str = "already there";
 
 #[test]
 fn a_checkpoint_must_lie_between_the_last_one_and_what_was_delivered() {
-    let beyond = format!("1{}", "0".repeat(62));
-    let table: &[(&str, &str, Option<&str>, Option<i64>, &str)] = &[
-        // last, delivered, sequence, sub, decision
+    const BEYOND: &str = "100000000000000000000000000000000000000000000000000000000000000"; // 10^62
+    let table: &[Row] = &[
         ("TRIM_HORIZON", "9", Some("9"), None, "write 9.0"),
         ("TRIM_HORIZON", "9", Some("9"), Some(0), "write 9.0"),
         ("TRIM_HORIZON", "9", None, None, "write 9.0"),
@@ -42,7 +44,7 @@ fn a_checkpoint_must_lie_between_the_last_one_and_what_was_delivered() {
         ("TRIM_HORIZON", "9", None, Some(5), "write 9.0"), // sub without a sequence number is ignored
         ("TRIM_HORIZON", "9", None, Some(-5), "write 9.0"),
         ("TRIM_HORIZON", "9", Some("1"), Some(0), "write 1.0"), // only the order is checked
-        ("TRIM_HORIZON", "9", Some(&beyond), Some(0), REFUSED),
+        ("TRIM_HORIZON", "9", Some(BEYOND), Some(0), REFUSED),
         ("TRIM_HORIZON", "9", Some("10"), None, REFUSED), // numbers, not text
         ("TRIM_HORIZON", "10", Some("9"), None, "write 9.0"),
         ("7", "9", Some("7"), None, THERE),
@@ -104,7 +106,7 @@ fn nothing_delivered_means_nothing_to_write() {
 
 #[test]
 fn the_last_place_delivered_becomes_the_end_of_an_ended_shard() {
-    let table: &[(&str, &str, Option<&str>, Option<i64>, &str)] = &[
+    let table: &[Row] = &[
         ("7", "9", None, None, "write SHARD_END.0"),
         ("7", "9", Some("SHARD_END"), None, "write SHARD_END.0"),
         ("7", "9", Some("9"), None, "write SHARD_END.0"),
