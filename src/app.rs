@@ -201,7 +201,7 @@ async fn source(
                 consumer = fan_out.consumer_name,
                 "reading by enhanced fan-out, which AWS bills by consumer and shard; retrievalMode = POLLING turns it off"
             );
-            let arn = consumer_arn(&**kinesis, fan_out).await?;
+            let arn = consumer_arn(kinesis, fan_out).await?;
             Arc::new(FanOutSource::new(kinesis.clone(), arn, config.initial_position, clock.clone()))
         }
     })

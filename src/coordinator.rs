@@ -140,10 +140,10 @@ impl Coordinator {
     pub async fn leave(self) {
         let held = self.holdings.drain();
         futures_util::stream::iter(&held).for_each_concurrent(WRITES_AT_ONCE, HeldLease::give_back).await;
-        if let Ok(Ok(mut lock)) = timeout(LEAVING_LIMIT, self.lock).await {
-            if timeout(LEAVING_LIMIT, lock.release()).await.is_err() {
-                warn!("giving the leader lock back took too long; it expires by itself");
-            }
+        if let Ok(Ok(mut lock)) = timeout(LEAVING_LIMIT, self.lock).await
+            && timeout(LEAVING_LIMIT, lock.release()).await.is_err()
+        {
+            warn!("giving the leader lock back took too long; it expires by itself");
         }
         self.tasks.close();
         let _remaining_are_cut_off = timeout(LEAVING_LIMIT, self.tasks.wait()).await;

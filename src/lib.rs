@@ -10,8 +10,8 @@
 //! | 3 | [`retrieval`], [`coordinator`] |
 //! | 4 | [`consumer`] |
 //! | 5 | [`worker`] |
-//! | 6 | `local` (feature `local`) |
-//! | 7 | [`app`], [`cli`] |
+//! | 6 | [`app`] |
+//! | 7 | `local` (feature `local`), [`cli`] |
 
 pub mod app;
 pub mod backoff;

@@ -114,9 +114,10 @@ async fn with_credentials(base: &SdkConfig, members: &[CredentialsProvider], key
 async fn chain(base: &SdkConfig, members: &[CredentialsProvider]) -> CredentialsProviderChain {
     let mut flat = Vec::new();
     for member in members {
-        match member {
-            CredentialsProvider::Default => flat.extend(default_chain()),
-            other => flat.push(other.clone()),
+        if *member == CredentialsProvider::Default {
+            flat.extend(default_chain());
+        } else {
+            flat.push(member.clone());
         }
     }
     let mut chain = CredentialsProviderChain::first_try("none", NoCredentials);

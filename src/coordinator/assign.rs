@@ -126,8 +126,7 @@ fn even_out(view: &FleetView, mut load: BTreeMap<&WorkerId, usize>) -> Vec<Step>
         }
     }
     let mut steps = Vec::new();
-    loop {
-        let Some((&receiver, &least)) = load.iter().min_by_key(|(_, held)| **held) else { break };
+    while let Some((&receiver, &least)) = load.iter().min_by_key(|(_, held)| **held) {
         let richest = load.iter().max_by_key(|(worker, held)| (**held, std::cmp::Reverse(**worker)));
         let Some((&giver, &most)) = richest else { break };
         if most < least + 2 || least >= view.max_leases_per_worker {

@@ -236,7 +236,8 @@ mod tests {
         const AT: InitialPosition = InitialPosition::AtTimestamp(EpochMillis(206));
         const TRIM: InitialPosition = InitialPosition::TrimHorizon;
         const LATEST: InitialPosition = InitialPosition::Latest;
-        let table: [(&[usize], InitialPosition, &[(usize, &str)]); 8] = [
+        type Case<'a> = (&'a [usize], InitialPosition, &'a [(usize, &'a str)]);
+        let table: [Case<'_>; 8] = [
             (&[4, 5, 7], LATEST, &[(6, "LATEST")]),
             (&[4, 5, 7], TRIM, &[(0, "TRIM_HORIZON"), (1, "TRIM_HORIZON")]),
             (&[4, 5, 7], AT, &[(0, "AT_TIMESTAMP"), (1, "AT_TIMESTAMP")]),

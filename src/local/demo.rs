@@ -58,7 +58,7 @@ pub struct DemoArgs {
 /// Runs the demo; returns the exit code of the process.
 pub async fn run(args: DemoArgs) -> i32 {
     logging::start_quietly();
-    match show(args).await {
+    match Box::pin(show(args)).await {
         Ok(code) => code,
         Err(error) => {
             eprintln!("demo: {}", one_line(&error));
@@ -213,7 +213,7 @@ impl Course<'_> {
         let at = |part: u32| begin + whole * part / 3;
         let mut screen = Screen::new();
         let feed = async { tokio::try_join!(self.put_until(at(3)), self.reshard(at(1), at(2))).map(|_| ()) };
-        self.watch(&mut screen, begin, feed).await??;
+        self.watch(&mut screen, begin, Box::pin(feed)).await??;
         screen.say("all records are put; waiting for the last ones to be checkpointed");
         let arrived = self.until_arrived(Instant::now() + DRAIN_LIMIT);
         self.watch(&mut screen, begin, arrived).await?;

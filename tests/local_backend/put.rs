@@ -1,7 +1,9 @@
 //! Writing, and failures on order.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use bytes::Bytes;
 use multilangd::local::put::{Putter, words};
