@@ -64,6 +64,12 @@ impl DynamoDbStore {
         Self { client: limit(&self.client, call_timeout), call_timeout, ..self }
     }
 
+    /// The client in use, with the call timeout set.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Waits for one answer, but not longer than the limit, whatever the SDK does.
     pub(super) async fn limited<T, E>(
         &self,

@@ -1,0 +1,19 @@
+//! The lease table against what was recorded from the Java KCL, and both stores against one list of claims.
+
+#![expect(clippy::unwrap_used, reason = "a test's helpers may panic, too")]
+
+#[path = "lease_store/claims.rs"]
+mod claims;
+#[cfg(feature = "local")]
+#[path = "lease_store/dynamodb.rs"]
+mod dynamodb;
+#[path = "lease_store/faults.rs"]
+mod faults;
+#[path = "lease_store/requests.rs"]
+mod requests;
+#[path = "lease_store/rows.rs"]
+mod rows;
+#[path = "lease_store/support.rs"]
+mod support;
+#[path = "lease_store/troubles.rs"]
+mod troubles;
