@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
-use aws_sdk_kinesis::operation::subscribe_to_shard::SubscribeToShardOutput;
 use aws_sdk_kinesis::primitives::event_stream::EventReceiver;
 use aws_sdk_kinesis::types::error::SubscribeToShardEventStreamError;
 use aws_sdk_kinesis::types::{
-    ChildShard, Record, ShardIteratorType, StartingPosition, SubscribeToShardEvent, SubscribeToShardEventStream,
+    ChildShard, ConsumerStatus, Record, ShardIteratorType, StartingPosition, SubscribeToShardEvent,
+    SubscribeToShardEventStream,
 };
 use bytes::Bytes;
 use multilangd::local::Options;
@@ -21,7 +21,7 @@ fn text(record: &Record) -> String {
     String::from_utf8(record.data().as_ref().to_vec()).unwrap()
 }
 
-async fn iterator(bench: &Bench, index: usize) -> String {
+pub(crate) async fn iterator(bench: &Bench, index: usize) -> String {
     let request = bench.kinesis.get_shard_iterator().stream_name(STREAM).shard_id(shard(index));
     let answer = request.shard_iterator_type(ShardIteratorType::TrimHorizon).send().await.unwrap();
     answer.shard_iterator().unwrap().to_owned()
@@ -51,22 +51,25 @@ async fn poll_to_end(bench: &Bench, index: usize) -> (Vec<String>, Vec<ChildShar
     panic!("shard {index} has no end");
 }
 
-pub(crate) async fn subscribe(bench: &Bench, index: usize) -> Events {
+/// ARN of the one consumer of the stream, registered when it is not yet.
+pub(crate) async fn consumer(bench: &Bench) -> String {
     let arn = format!("arn:aws:kinesis:us-east-1:000000000000:stream/{STREAM}");
-    let consumer = loop {
-        let register = bench.kinesis.register_stream_consumer().stream_arn(&arn).consumer_name("reader").send().await;
+    loop {
+        // Refused from the second time on, which is as good.
+        _ = bench.kinesis.register_stream_consumer().stream_arn(&arn).consumer_name("reader").send().await;
         let describe = bench.kinesis.describe_stream_consumer().stream_arn(&arn).consumer_name("reader");
         let described = describe.send().await.unwrap().consumer_description.unwrap();
-        if described.consumer_status().as_str() == "ACTIVE" {
-            break described.consumer_arn;
+        if described.consumer_status == ConsumerStatus::Active {
+            return described.consumer_arn;
         }
-        drop(register);
         tokio::time::sleep(Duration::from_millis(20)).await;
-    };
+    }
+}
+
+pub(crate) async fn subscribe(bench: &Bench, index: usize) -> Events {
     let horizon = StartingPosition::builder().r#type(ShardIteratorType::TrimHorizon).build().unwrap();
-    let request = bench.kinesis.subscribe_to_shard().consumer_arn(consumer).shard_id(shard(index));
-    let SubscribeToShardOutput { event_stream, .. } = request.starting_position(horizon).send().await.unwrap();
-    event_stream
+    let request = bench.kinesis.subscribe_to_shard().consumer_arn(consumer(bench).await).shard_id(shard(index));
+    request.starting_position(horizon).send().await.unwrap().event_stream
 }
 
 async fn next_event(events: &mut Events) -> Option<SubscribeToShardEvent> {
