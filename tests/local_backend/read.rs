@@ -162,21 +162,21 @@ async fn answers_and_events_have_a_limited_size() {
     const RECORD: usize = 500_000;
     let bench = Bench::start(1).await;
     let record = |index: u8| (index.to_string(), Bytes::from(vec![index; RECORD]));
-    bench.putter.put((0..30).map(record).collect()).await.unwrap();
+    bench.putter.put((0..22).map(record).collect()).await.unwrap();
 
     let answer = get(&bench, &iterator(&bench, 0).await, 10_000).await;
     let (count, behind) = (answer.records().len(), answer.millis_behind_latest().unwrap());
     assert_eq!((count, behind > 0), ((10 << 20) / RECORD, true));
     let rest = get(&bench, answer.next_shard_iterator().unwrap(), 10_000).await;
-    assert_eq!((rest.records().len(), rest.millis_behind_latest()), (30 - count, Some(0)));
+    assert_eq!((rest.records().len(), rest.millis_behind_latest()), (22 - count, Some(0)));
 
     let (mut seen, mut events) = (0, subscribe(&bench, 0).await);
-    while seen < 30 {
+    while seen < 22 {
         let event = next_event(&mut events).await.unwrap();
         let size: usize = event.records().iter().map(|record| record.data().as_ref().len()).sum();
         assert!(size <= 2 << 20, "{size}");
         seen += event.records().len();
-        assert_eq!(event.millis_behind_latest() > 0, seen < 30, "after {seen}");
+        assert_eq!(event.millis_behind_latest() > 0, seen < 22, "after {seen}");
     }
 }
 
