@@ -4,6 +4,8 @@
 #![cfg(feature = "local")]
 #![expect(clippy::unwrap_used, reason = "clippy takes the helpers of a test for production code")]
 
+#[path = "local_backend/cbor.rs"]
+mod cbor;
 #[path = "local_backend/dynamodb.rs"]
 mod dynamodb;
 #[path = "local_backend/put.rs"]

@@ -1,11 +1,11 @@
 //! The commands `multilangd local` and `multilangd put`.
 
-use std::io::{Write as _, stdout};
+use std::io::{self, BufRead as _, Write as _, stdin, stdout};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::connect;
@@ -180,33 +180,42 @@ async fn put_words(put: &mut Put, count: usize, key: Option<&str>) -> Result<(),
 
 /// Puts each line of standard input, without its line feed, until it ends.
 async fn put_lines(put: &mut Put, key: Option<&str>) -> Result<(), LocalError> {
-    let mut lines = BufReader::new(tokio::io::stdin()).split(b'\n');
-    let input = |error| LocalError::Stdio("input", error);
-    while let Some(first) = lines.next_segment().await.map_err(input)? {
-        let (mut batch, mut bytes, mut is_end) = (Vec::new(), first.len(), false);
-        batch.push(line(Bytes::from(first), key));
+    let mut lines = stdin_lines()?;
+    let record = |read: io::Result<Vec<u8>>| {
+        let data = read.map_err(|error| LocalError::Stdio("input", error))?;
+        Ok(line(Bytes::from(data), key))
+    };
+    while let Some(first) = lines.recv().await {
+        let mut batch = vec![record(first)?];
+        let mut bytes = batch[0].1.len();
         let until = Instant::now() + GATHER;
         while batch.len() < put.most() && bytes < MOST_BYTES {
-            match timeout_at(until, lines.next_segment()).await {
-                Err(_) => break,
-                Ok(read) => match read.map_err(input)? {
-                    Some(next) => {
-                        bytes += next.len();
-                        batch.push(line(Bytes::from(next), key));
-                    }
-                    None => {
-                        is_end = true;
-                        break;
-                    }
-                },
-            }
+            let Ok(Some(next)) = timeout_at(until, lines.recv()).await else { break };
+            let next = record(next)?;
+            bytes += next.1.len();
+            batch.push(next);
         }
         put.put(batch).await?;
-        if is_end {
-            break;
-        }
     }
     Ok(())
+}
+
+/// Lines of standard input, read by a thread of its own: a read cannot be cancelled, and the runtime would wait
+/// for it when the command has already failed.
+fn stdin_lines() -> Result<mpsc::Receiver<io::Result<Vec<u8>>>, LocalError> {
+    let (sender, lines) = mpsc::channel(MOST_RECORDS);
+    let read = move || {
+        for line in stdin().lock().split(b'\n') {
+            if sender.blocking_send(line).is_err() {
+                break; // the command is over
+            }
+        }
+    };
+    std::thread::Builder::new()
+        .name("stdin".to_owned())
+        .spawn(read)
+        .map_err(|error| LocalError::Stdio("input", error))?;
+    Ok(lines)
 }
 
 fn print(text: &str) -> Result<(), LocalError> {

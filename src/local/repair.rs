@@ -5,7 +5,7 @@
 //! | GetRecords | no `ChildShards` at the end, `MillisBehindLatest` always 0, no 10 MB cap | [`get_records`] |
 //! | SubscribeToShard | `ChildShards` in every event of a closed shard and never an end, always 0 behind | [`subscribe`] |
 //! | ListShards | no filter, no second page, not by ARN | [`list_shards`] |
-//! | PutRecord(s), SplitShard, MergeShards | numbers are given before records are stored: a reader can pass one | [`Repair::exclusive`] |
+//! | PutRecord(s), resharding | numbers are given before records are stored: a reader can pass one | [`Repair::exclusive`] |
 //!
 //! Everything else passes through. What the service would answer is decided in [`family`], from values alone.
 
@@ -50,10 +50,10 @@ impl Repair {
     }
 
     /// Performs a write with no read under way; a reshard counts as done when the stream is ACTIVE again.
-    async fn exclusive(&self, operation: &str, question: Option<&Value>, request: Request, next: Next) -> Response {
+    async fn exclusive(&self, reshard: Option<&Value>, request: Request, next: Next) -> Response {
         let _alone = self.gate.write().await;
         let answer = next.run(request).await;
-        if let (true, Some(question)) = (matches!(operation, "SplitShard" | "MergeShards"), question) {
+        if let Some(question) = reshard {
             for _ in 0..LOOKS_AT_A_RESHARD {
                 match self.stream_of(question).await {
                     Some(stream) if stream.stream_status == StreamStatus::Updating => {
@@ -90,7 +90,7 @@ pub(super) async fn repair(State(repair): State<Repair>, request: Request, next:
     let wire = Wire::of(&request);
     let name = operation.as_str();
     match name {
-        "GetRecords" | "SubscribeToShard" | "ListShards" | "SplitShard" | "MergeShards" => {}
+        "GetRecords" | "SubscribeToShard" | "ListShards" | "SplitShard" | "MergeShards" | "UpdateShardCount" => {}
         // Reads the write frontier, which must not move between two looks.
         "GetShardIterator" => {
             let _shared = repair.gate.read().await;
@@ -99,7 +99,7 @@ pub(super) async fn repair(State(repair): State<Repair>, request: Request, next:
         "PutRecord" | "PutRecords" => {
             // The body first: a slow sender must not hold up the others.
             let Ok((request, _)) = buffered(request).await else { return too_large(wire) };
-            return repair.exclusive(name, None, request, next).await;
+            return repair.exclusive(None, request, next).await;
         }
         _ => return next.run(request).await,
     }
@@ -109,7 +109,7 @@ pub(super) async fn repair(State(repair): State<Repair>, request: Request, next:
         "GetRecords" => get_records::answer(&repair, wire, &question, request, next).await,
         "SubscribeToShard" => subscribe::answer(&repair, wire, &question, request, next).await,
         "ListShards" => list_shards::answer(&repair, wire, &question).await,
-        _ => repair.exclusive(name, Some(&question), request, next).await,
+        _ => repair.exclusive(Some(&question), request, next).await,
     }
 }
 

@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use bytes::Bytes;
 use multilangd::local::put::{Putter, words};
 use multilangd::local::{Fault, LocalError};
@@ -64,10 +62,38 @@ async fn faults_answer_wait_drop_and_lose_as_ordered() {
     assert_eq!(answered.raw_response().unwrap().status().as_u16(), 500);
     assert!(put().await.is_err());
     assert!(put().await.is_err());
-    let begin = Instant::now();
+    let begin = tokio::time::Instant::now();
     let fourth = put().await.unwrap();
     assert!(begin.elapsed() >= Duration::from_millis(200));
     let fifth = put().await.unwrap();
     assert!(fourth.sequence_number() < fifth.sequence_number());
     assert_eq!(faults.calls("PutRecord"), 5);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_reader_passes_no_record_of_several_writers() {
+    const WRITERS: usize = 4;
+    const EACH: usize = 300;
+    let bench = Bench::start(1).await;
+    let mut writers = tokio::task::JoinSet::new();
+    for _ in 0..WRITERS {
+        let putter = bench.putter.clone();
+        writers.spawn(async move {
+            for word in words(EACH) {
+                putter.put(vec![word]).await.unwrap();
+            }
+        });
+    }
+    let (mut seen, mut next) = (0, super::read::iterator(&bench, 0).await);
+    let reading = async {
+        while seen < WRITERS * EACH {
+            let answer = bench.kinesis.get_records().shard_iterator(&next).send().await.unwrap();
+            seen += answer.records().len();
+            next = answer.next_shard_iterator().unwrap().to_owned();
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), reading).await.unwrap();
+    while let Some(ended) = writers.join_next().await {
+        ended.unwrap();
+    }
 }
