@@ -5,15 +5,30 @@ use std::time::Duration;
 
 use crate::types::{InitialPosition, WorkerId};
 
+mod arn;
+mod bean;
+mod core;
+mod credentials;
+mod effective;
 pub mod environment;
+pub mod keys;
+pub mod lists;
 pub mod order;
+mod profile;
 pub mod properties;
+pub mod region;
 pub mod report;
 pub mod resolve;
+pub mod resolved;
+mod unknown;
+pub mod uri;
+pub mod values;
 
+pub use effective::SAFE_GRACE;
 pub use environment::Environment;
 pub use report::{Fault, LoadError, Stage, Warning};
-pub use resolve::{Loaded, load};
+pub use resolve::{Loaded, load, load_bytes};
+pub use resolved::Resolved;
 
 /// Everything the daemon needs to know; made once from the properties file, the environment and defaults.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,13 +2,18 @@
 
 use std::collections::BTreeMap;
 
-/// Environment variables and `-D` system properties.
+use super::profile::{self, Profile};
+use super::{region, values};
+
+/// Environment variables, `-D` system properties and flags.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Environment {
     /// Environment variables.
     pub variables: BTreeMap<String, String>,
     /// System properties (`-Dname=value`), when started in the place of `java`.
     pub system_properties: BTreeMap<String, String>,
+    /// `--strict` was given: as `multilangd.compatibility = strict`, and stronger than the file.
+    pub strict: bool,
 }
 
 impl Environment {
@@ -16,19 +21,77 @@ impl Environment {
     #[must_use]
     pub fn from_process() -> Self {
         let variables = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
-        Self { variables: variables.collect(), system_properties: BTreeMap::new() }
+        Self { variables: variables.collect(), ..Self::default() }
     }
 
     /// Takes these variables and nothing else.
     #[must_use]
     pub fn from_variables<const N: usize>(variables: [(&str, &str); N]) -> Self {
         let variables = variables.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
-        Self { variables: variables.collect(), system_properties: BTreeMap::new() }
+        Self { variables: variables.collect(), ..Self::default() }
     }
 
     /// The value of a variable, if it is there and not empty.
     #[must_use]
     pub fn variable(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// Name of the profile in use.
+    #[must_use]
+    pub fn profile_name(&self) -> &str {
+        let property = self.system_properties.get("aws.profile");
+        property.or_else(|| self.variables.get("AWS_PROFILE")).map_or("default", |name| values::trim(name))
+    }
+
+    /// Whether instance metadata may still tell the region at run time.
+    ///
+    /// Source: AWS SDK for Java 2.41 `InstanceProfileRegionProvider`.
+    #[must_use]
+    pub fn may_ask_instance_metadata(&self) -> bool {
+        let disabled = self.system_properties.get("aws.disableEc2Metadata").map(String::as_str);
+        !disabled.or_else(|| self.variable("AWS_EC2_METADATA_DISABLED")).is_some_and(|v| v.eq_ignore_ascii_case("true"))
+    }
+
+    /// What this snapshot tells the clients.
+    ///
+    /// # Errors
+    /// A profile file that the SDK refuses.
+    pub(super) fn defaults(&self) -> Result<Defaults<'_>, String> {
+        let profile = profile::load(self)?;
+        let property = self.system_properties.get("aws.region").map(String::as_str);
+        let given = property.or_else(|| self.variable("AWS_REGION")).map(values::trim);
+        let found = given.filter(|text| !values::is_blank(text)).or_else(|| profile.property("region"));
+        Ok(Defaults { environment: self, region: found.map(region::encode), profile })
+    }
+}
+
+/// What the environment says where the file is silent.
+pub(super) struct Defaults<'a> {
+    /// Besides variables.
+    pub(super) environment: &'a Environment,
+    /// The region, without instance metadata. `AWS_DEFAULT_REGION` is not read.
+    pub(super) region: Option<String>,
+    profile: Profile,
+}
+
+impl<'a> Defaults<'a> {
+    /// When the profile cannot be read.
+    pub(super) fn without_profile(environment: &'a Environment) -> Self {
+        Self { environment, region: None, profile: Profile::default() }
+    }
+    /// Endpoint of a service: its own setting beats the general one, variables beat the profile.
+    ///
+    /// An empty variable counts, as in Java. Source: CONFIGURATION section 9, case `endpoint-env`.
+    pub(super) fn endpoint(&self, service: &str) -> Option<&str> {
+        let capital = format!("{}{}", &service[..1], service[1..].to_ascii_lowercase());
+        let properties = &self.environment.system_properties;
+        let variables = &self.environment.variables;
+        let found = properties
+            .get(&format!("aws.endpointUrl{capital}"))
+            .or_else(|| variables.get(&format!("AWS_ENDPOINT_URL_{service}")))
+            .or_else(|| properties.get("aws.endpointUrl"))
+            .or_else(|| variables.get("AWS_ENDPOINT_URL"));
+        found.map(|text| values::trim(text)).or_else(|| self.profile.endpoint(&service.to_ascii_lowercase()))
     }
 }

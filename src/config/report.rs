@@ -24,11 +24,17 @@ pub struct Fault {
     pub key: Option<String>,
     /// Names key, value, what was expected and what to do.
     pub message: String,
+    /// What the Java daemon says about it, if that is not already in `message`.
+    pub java: Option<String>,
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&one_line(&self.message))?;
+        match &self.java {
+            Some(java) => write!(f, " (Java: {})", one_line(java)),
+            None => Ok(()),
+        }
     }
 }
 
@@ -43,7 +49,7 @@ pub struct Warning {
 
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&one_line(&self.message))
     }
 }
 
@@ -67,3 +73,35 @@ impl fmt::Display for LoadError {
 }
 
 impl std::error::Error for LoadError {}
+
+/// Control characters as escapes, so that a value cannot break a line of the log.
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
+    }
+    line
+}
+
+/// Faults and warnings of one load, in the order in which they are found.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    pub(super) faults: Vec<Fault>,
+    pub(super) warnings: Vec<Warning>,
+}
+
+impl Report {
+    pub(super) fn warn(&mut self, key: &str, message: impl Into<String>) {
+        self.warnings.push(Warning { key: Some(key.to_owned()), message: message.into() });
+    }
+
+    pub(super) fn fault(&mut self, stage: Stage, key: &str, message: impl Into<String>) {
+        self.faults.push(Fault { stage, key: Some(key.to_owned()), message: message.into(), java: None });
+    }
+
+    pub(super) fn fault_java(&mut self, stage: Stage, key: &str, message: impl Into<String>, java: impl Into<String>) {
+        let (key, message, java) = (Some(key.to_owned()), message.into(), Some(java.into()));
+        self.faults.push(Fault { stage, key, message, java });
+    }
+}

@@ -1,129 +1,235 @@
-//! From the text of a file to the configuration.
+//! From a file to a configuration: reads, applies, checks, and reports everything at once.
 
-use std::collections::BTreeMap;
 use std::path::Path;
-use std::str::FromStr;
-use std::time::Duration;
 
-use super::*;
-use crate::types::EpochMillis;
+use super::bean::{self, Bean, CLIENTS, Context};
+use super::core::{self, Names};
+use super::effective;
+use super::environment::Defaults;
+use super::keys::{self, Honoured, Key, Kind};
+use super::report::{Report, Stage};
+use super::resolved::{Daemon, Resolved};
+use super::unknown::{self, OWN};
+use super::{Config, Environment, Fault, LoadError, Warning, arn, order, properties, values};
 
 /// A usable configuration and what was odd on the way.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Loaded {
     /// What the daemon runs on.
     pub config: Config,
-    /// Every oddity, in the order of the file.
+    /// Every oddity, in the order in which it is found.
     pub warnings: Vec<Warning>,
+    /// What the Java daemon would run on.
+    pub resolved: Resolved,
 }
 
 /// Reads the file at `path`.
 ///
 /// # Errors
-/// All faults of the file at once.
+/// All faults of the file at once, the one first that the Java daemon reports.
 pub fn load(path: &Path, environment: &Environment) -> Result<Loaded, LoadError> {
-    let fail = |message: String| LoadError {
-        faults: vec![Fault { stage: Stage::Load, key: None, message }],
-        warnings: vec![],
-    };
     let bytes = std::fs::read(path).map_err(|error| {
-        fail(format!("Error while reading properties file: Unable to find property file in classpath, or file system: '{}' ({error})", path.display()))
+        let file = path.display();
+        let what = "Error while reading properties file: Unable to find property file in classpath, or file system:";
+        alone(format!("{what} '{file}' ({error}; give the path of a readable file)"))
     })?;
-    let entries: BTreeMap<String, String> =
-        properties::parse(&bytes).map_err(|e| fail(e.to_string()))?.into_iter().collect();
-    minimal(path, &entries, environment).map_err(fail)
+    load_bytes(&bytes, path, environment)
 }
 
-fn number<T: FromStr + Default + PartialEq>(entries: &BTreeMap<String, String>, key: &str, default: T) -> T {
-    let value = entries.get(key).and_then(|text| text.trim().parse().ok()).unwrap_or_default();
-    if value == T::default() { default } else { value }
+/// As [`load`], for a file whose content is at hand; `path` is for messages.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_bytes(bytes: &[u8], path: &Path, environment: &Environment) -> Result<Loaded, LoadError> {
+    let entries = properties::parse(bytes).map_err(|malformed| alone(malformed.to_string()))?;
+    let mut report = Report::default();
+    let strict = own_keys(&entries, environment, &mut report);
+    let defaults = environment.defaults().unwrap_or_else(|reason| {
+        report.fault(Stage::Resolve, "AWS_CONFIG_FILE", format!("{reason}; correct the file"));
+        Defaults::without_profile(environment)
+    });
+    if value_of(&entries, "executableName").is_none() {
+        let java = "Must provide an executable name in the properties file, e.g. executableName = sampleapp.py";
+        report.fault(Stage::Load, "executableName", java);
+    }
+    let bean = apply_all(&entries, &defaults, strict, &mut report);
+    let names = required(&bean, &mut report);
+    let daemon = daemon(&entries, &mut report);
+    let clients = core::clients(&bean, &defaults, &mut report);
+    let resolved = Resolved {
+        daemon,
+        multilang: core::multilang(&bean, &names),
+        resolved: core::core(&bean, &names, &mut report),
+        clients,
+    };
+    let given = |key: &str| bean.fields.contains_key(key);
+    let config = effective::config(&resolved, &bean, strict, given("shutdownGraceMillis"), path, &mut report);
+    let Report { mut faults, warnings } = report;
+    // stable: within a stage the order of the reference; faults that it does not know come last
+    faults.sort_by_key(|fault| (unknown::is_ours(fault.key.as_deref()), fault.stage));
+    match faults.is_empty() {
+        true => Ok(Loaded { config, warnings, resolved }),
+        false => Err(LoadError { faults, warnings }),
+    }
 }
 
-fn minimal(path: &Path, entries: &BTreeMap<String, String>, environment: &Environment) -> Result<Loaded, String> {
-    let text = |key: &str| entries.get(key).filter(|value| !value.is_empty()).cloned();
-    let millis = |key: &str, default: u64| Duration::from_millis(number(entries, key, default));
-    let yes = |key: &str| entries.get(key).is_some_and(|value| value.eq_ignore_ascii_case("true"));
-    let no = |key: &str| entries.get(key).is_some_and(|value| !value.eq_ignore_ascii_case("true"));
-    let executable = text("executableName")
-        .ok_or("Must provide an executable name in the properties file, e.g. executableName = sampleapp.py")?;
-    let application_name = text("applicationName").ok_or("Application name is required")?;
-    let stream_name = text("streamName")
-        .ok_or("Stream name or Stream Arn is required. Stream Arn takes precedence if both are passed in.")?;
-    let polling = ["maxRecords", "idleTimeBetweenReadsInMillis"].iter().any(|key| number(entries, key, 0) != 0_u64);
-    let mode = text("retrievalMode").unwrap_or_default().to_uppercase();
-    let retrieval = if mode == "POLLING" || (polling && mode != "FANOUT") {
-        Retrieval::Polling(Polling {
-            max_records: number(entries, "maxRecords", 10_000),
-            idle: millis("idleTimeBetweenReadsInMillis", 1_500).max(Duration::from_millis(200)),
-            reduced_tps_threshold: millis("millisBehindLatestThresholdForReducedTps", 0),
-        })
-    } else {
-        Retrieval::FanOut(FanOut {
-            consumer_arn: text("fanoutConfig.consumerArn"),
-            consumer_name: text("fanoutConfig.consumerName").unwrap_or_else(|| application_name.clone()),
-            max_describe_stream_summary_retries: number(entries, "fanoutConfig.maxDescribeStreamSummaryRetries", 10),
-            max_describe_stream_consumer_retries: number(entries, "fanoutConfig.maxDescribeStreamConsumerRetries", 10),
-            register_stream_consumer_retries: number(entries, "fanoutConfig.registerStreamConsumerRetries", 10),
-            retry_backoff: millis("fanoutConfig.retryBackoffMillis", 1_000),
-        })
-    };
-    let region = text("regionName").or_else(|| environment.variable("AWS_REGION").map(str::to_owned));
-    let provider = vec![CredentialsProvider::Default];
-    let failover = number(entries, "failoverTimeMillis", 10_000_u64);
-    let position = match text("initialPositionInStream").unwrap_or_default().as_str() {
-        "TRIM_HORIZON" => InitialPosition::TrimHorizon,
-        _ => InitialPosition::Latest,
-    };
-    let position = text("initialPositionInStreamExtended")
-        .and_then(|text| text.parse().ok())
-        .map_or(position, |seconds: i64| InitialPosition::AtTimestamp(EpochMillis(seconds.saturating_mul(1_000))));
-    let config = Config {
-        command: executable.split(' ').filter(|word| !word.is_empty()).map(str::to_owned).collect(),
-        table_name: text("tableName").unwrap_or_else(|| application_name.clone()),
-        application_name,
-        stream_name,
-        worker_id: WorkerId::new(
-            text("workerId").or_else(|| text("workerIdentifier")).unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
-        ),
-        dynamodb_region: region.clone(),
-        cloudwatch_region: region.clone(),
-        region,
-        kinesis_endpoint: text("kinesisEndpoint"),
-        dynamodb_endpoint: text("dynamoDBEndpoint"),
-        cloudwatch_endpoint: text("cloudWatchClient.endpointOverride"),
-        credentials: Credentials { kinesis: provider.clone(), dynamodb: provider.clone(), cloudwatch: provider },
-        initial_position: position,
-        retrieval,
-        coordination: Coordination {
-            failover_time: Duration::from_millis(failover),
-            lease_assignment_interval: millis("leaseAssignmentIntervalMillis", 2 * failover),
-            max_leases_for_worker: number(entries, "maxLeasesForWorker", 2_147_483_647),
-            shard_sync_interval: millis("shardSyncIntervalMillis", 60_000),
-            parent_poll_interval: millis("parentShardPollIntervalMillis", 10_000),
-            ignore_unexpected_child_shards: yes("ignoreUnexpectedChildShards"),
-            graceful_handoff: !no("isGracefulLeaseHandoffEnabled"),
-            graceful_handoff_timeout: millis("gracefulLeaseHandoffTimeoutMillis", 30_000),
-            list_shards_backoff: millis("listShardsBackoffTimeInMillis", 1_500),
-            max_list_shards_retries: number(entries, "maxListShardsRetryAttempts", 50),
-            worker_metrics_interval: millis("workerMetricsReporterFreqInMillis", 30_000),
-            initialization_backoff: millis("schedulerInitializationBackoffTimeMillis", 1_000),
+fn alone(message: String) -> LoadError {
+    let fault = Fault { stage: Stage::Load, key: None, message, java: None };
+    LoadError { faults: vec![fault], warnings: Vec::new() }
+}
+
+fn value_of<'a>(entries: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    entries.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+}
+
+/// Reads `multilangd.*`; gives whether the mode is strict.
+fn own_keys(entries: &[(String, String)], environment: &Environment, report: &mut Report) -> bool {
+    let mode = value_of(entries, OWN[0]).map(values::trim);
+    match mode {
+        None | Some("safe") => environment.strict,
+        Some("strict") => true,
+        Some(other) => {
+            let message =
+                format!("`{} = {other}`: expected safe or strict; correct the value or remove the line", OWN[0]);
+            report.fault(Stage::Load, OWN[0], message);
+            environment.strict
+        }
+    }
+}
+
+/// Applies every entry in the order of the reference, and names what is odd about the file as a whole.
+fn apply_all(entries: &[(String, String)], defaults: &Defaults<'_>, strict: bool, report: &mut Report) -> Bean {
+    let mut bean = Bean::default();
+    let mut applied: Vec<(&str, &'static Key)> = Vec::new();
+    let mut not_yet = Vec::new();
+    let keys: Vec<&str> = entries.iter().map(|(key, _)| key.as_str()).collect();
+    for index in order::walk(&keys) {
+        let (name, text) = &entries[index];
+        if OWN.contains(&name.as_str()) {
+            continue;
+        }
+        let Some(key) = keys::find(&bean::folded(name)) else {
+            unknown::report(name, text, strict, report);
+            continue;
+        };
+        warn_about_value(name, key, text, report);
+        match key.honoured {
+            Honoured::Yes => {}
+            Honoured::NotYet => not_yet.push(name.as_str()),
+            Honoured::NoEffectInReference if key.kind == Kind::Impossible => {}
+            Honoured::NoEffectInReference => {
+                report.warn(
+                    name,
+                    format!("`{name} = {text}`: this key has no effect, with the Java daemon neither: {}", key.help),
+                );
+            }
+        }
+        applied.push((name, key));
+        bean::apply(&mut bean, name, key, text, &mut Context { defaults, strict, report });
+    }
+    if !not_yet.is_empty() {
+        not_yet.sort_unstable();
+        let (names, verb) = (not_yet.join("`, `"), if not_yet.len() == 1 { "is" } else { "are" });
+        report.warn(
+            not_yet[0],
+            format!("`{names}` {verb} known, but not honoured yet: this daemon does what it does without"),
+        );
+    }
+    warn_about_aliases(&applied, report);
+    bean
+}
+
+fn warn_about_value(name: &str, key: &Key, text: &str, report: &mut Report) {
+    let keeps_blanks = key.kind == Kind::Text && key.name != "executableName";
+    if keeps_blanks && !text.is_empty() && text.trim_end() != text {
+        report.warn(name, format!("`{name} = {text}`: the blanks at the end belong to the value; remove them"));
+    }
+    if key.name == "cleanupLeasesUponShardCompletion" && values::boolean(text) != Some(true) {
+        let message = format!(
+            "`{name} = {text}`: the value has no effect, finished leases are always cleaned up; remove the line"
+        );
+        report.warn(name, message);
+    }
+    if key.kind == Kind::Uri && !text.contains("://") && text.contains(':') {
+        report.warn(
+            name,
+            format!("`{name} = {text}`: this is taken as a URL without a host; write http://{text} or https://{text}"),
+        );
+    }
+}
+
+/// Two keys that write one setting: the last one applied wins, which is not the order of the file.
+fn warn_about_aliases(applied: &[(&str, &'static Key)], report: &mut Report) {
+    for (index, (first, key)) in applied.iter().enumerate() {
+        let same = |other: &&(&str, &'static Key)| {
+            other.1.field == key.field || is_region_pair(key, other.1) || is_region_pair(other.1, key)
+        };
+        let is_first = !applied[..index].iter().any(|other| same(&other));
+        let rest: Vec<_> = applied[index + 1..].iter().filter(same).collect();
+        if let (true, Some((winner, _))) = (is_first && key.kind != Kind::Credentials, rest.last()) {
+            let others = rest.iter().map(|(name, _)| *name).collect::<Vec<_>>().join("`, `");
+            let message =
+                format!("`{first}`, `{others}`: these keys write the same setting; `{winner}` wins; remove the others");
+            report.warn(first, message);
+        }
+    }
+}
+
+fn is_region_pair(all: &Key, one: &Key) -> bool {
+    let client = one.name.split('.').next().unwrap_or_default();
+    all.name == "regionName" && one.kind == Kind::Region && CLIENTS.contains(&client)
+}
+
+/// Checks what must be there, in the order of the reference; what is missing becomes empty.
+///
+/// Source: daemon 3.5.1 `KinesisClientLibConfigurator.getConfiguration`.
+fn required(bean: &Bean, report: &mut Report) -> Names {
+    let application = bean.text("applicationName").unwrap_or_default().to_owned();
+    if values::is_blank(&application) {
+        report.fault(Stage::Load, "applicationName", "Application name is required: add `applicationName = NAME`");
+    }
+    let mut stream = bean.text("streamName").unwrap_or_default().to_owned();
+    match bean.text("streamArn").filter(|arn| !values::trim(arn).is_empty()) {
+        Some(arn) => match arn::stream_name(arn) {
+            Ok(name) => stream = name,
+            Err(java) => {
+                let message =
+                    format!("`streamArn = {arn}`: expected arn:aws:kinesis:REGION:ACCOUNT:stream/NAME; correct it");
+                report.fault_java(Stage::Load, "streamArn", message, java);
+            }
         },
-        processing: Processing {
-            call_for_empty_lists: yes("callProcessRecordsEvenForEmptyRecordList"),
-            skip_shard_sync_if_leases_exist: yes("skipShardSyncAtWorkerInitializationIfLeasesExist"),
-            child_timeout: entries
-                .get("timeoutInSeconds")
-                .map(|_| Duration::from_secs(number(entries, "timeoutInSeconds", 0))),
-            task_backoff: millis("taskBackoffTimeMillis", 500),
-            shutdown_grace: millis("shutdownGraceMillis", 8_000),
-        },
-        table: TableSettings {
-            deletion_protection: yes("leaseTableDeletionProtectionEnabled"),
-            point_in_time_recovery: yes("leaseTablePitrEnabled"),
-            scan_segments: None,
-        },
-        strict: false,
-        source: path.to_owned(),
-    };
-    Ok(Loaded { config, warnings: Vec::new() })
+        None if values::is_blank(&stream) => {
+            let java = "Stream name or Stream Arn is required. Stream Arn takes precedence if both are passed in.";
+            report.fault(Stage::Load, "streamName", format!("{java}: add `streamName = NAME`"));
+        }
+        None => {}
+    }
+    if bean.providers("kinesisCredentialsProvider").is_none() && !report.faults.iter().any(is_about_kinesis_credentials)
+    {
+        let java = "A basic set of AWS credentials must be provided";
+        let message = format!("{java}: add `AwsCredentialsProvider = DefaultCredentialsProvider`");
+        report.fault(Stage::Load, "AwsCredentialsProvider", message);
+    }
+    let worker = bean.text("workerIdentifier").map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned);
+    Names { application, stream, worker }
+}
+
+fn is_about_kinesis_credentials(fault: &Fault) -> bool {
+    fault.key.as_deref().is_some_and(|key| {
+        let key = bean::folded(key);
+        key == "AwsCredentialsProvider" || key.starts_with("kinesisCredentialsProvider.")
+    })
+}
+
+fn daemon(entries: &[(String, String)], report: &mut Report) -> Daemon {
+    let threads = value_of(entries, "maxActiveThreads").unwrap_or("0");
+    let pool = values::int(threads).unwrap_or_else(|| {
+        let message = format!("`maxActiveThreads = {threads}`: expected a whole number without blanks; correct the value or remove the line");
+        report.fault_java(Stage::Load, "maxActiveThreads", message, bean::not_a_number(threads));
+        0
+    });
+    Daemon {
+        command: values::command(value_of(entries, "executableName").unwrap_or_default()),
+        thread_pool: if pool > 0 { format!("fixed:{pool}") } else { "cached".to_owned() },
+    }
 }

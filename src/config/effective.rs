@@ -1,0 +1,243 @@
+//! From what the Java daemon would run on to what this daemon runs on: types, and the safer choices.
+//!
+//! Every difference made here is off in strict mode.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::bean::{Bean, Value};
+use super::report::{Report, Stage};
+use super::resolved::{LeaseManagementConfig, Resolved, Specific};
+use super::{
+    Config, Coordination, Credentials, CredentialsProvider, FanOut, Polling, Processing, Retrieval, TableSettings,
+};
+use crate::types::{InitialPosition, WorkerId};
+
+/// Grace of a stop when the file does not say: Java's is 0, which loses the last checkpoints.
+pub const SAFE_GRACE: Duration = Duration::from_secs(8);
+
+/// Builds the configuration; `grace_given` tells an explicit `shutdownGraceMillis = 0` from an absent one.
+pub(super) fn config(
+    resolved: &Resolved,
+    bean: &Bean,
+    strict: bool,
+    grace_given: bool,
+    path: &Path,
+    report: &mut Report,
+) -> Config {
+    let core = &resolved.resolved;
+    let leases = &core.lease_management_config;
+    let clients = &resolved.clients;
+    if !strict {
+        check_worker_id(&leases.worker_identifier, report);
+    }
+    let providers =
+        |client: &super::resolved::Client| -> Vec<CredentialsProvider> { client.credentials.providers.clone() };
+    let filled = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    let position = match bean.fields.get("initialPositionInStream") {
+        Some(Value::Position(position)) => *position,
+        _ => InitialPosition::Latest,
+    };
+    let mut take = Millis { strict, report };
+    let retrieval =
+        retrieval(&core.retrieval_config.retrieval_specific_config, &core.retrieval_config.application_name, &mut take);
+    let coordination = coordination(resolved, leases, &mut take);
+    let processing = processing(resolved, bean, grace_given, &mut take);
+    Config {
+        command: resolved.daemon.command.clone(),
+        application_name: core.coordinator_config.application_name.clone(),
+        stream_name: core.retrieval_config.stream_tracker.streams[0].stream_name.clone(),
+        table_name: leases.table_name.clone(),
+        worker_id: WorkerId::new(leases.worker_identifier.as_str()),
+        region: clients.kinesis.region.clone(),
+        dynamodb_region: clients.dynamodb.region.clone(),
+        cloudwatch_region: clients.cloudwatch.region.clone(),
+        kinesis_endpoint: filled(&clients.kinesis.endpoint_override),
+        dynamodb_endpoint: filled(&clients.dynamodb.endpoint_override),
+        cloudwatch_endpoint: filled(&clients.cloudwatch.endpoint_override),
+        credentials: Credentials {
+            kinesis: providers(&clients.kinesis),
+            dynamodb: providers(&clients.dynamodb),
+            cloudwatch: providers(&clients.cloudwatch),
+        },
+        initial_position: position,
+        retrieval,
+        coordination,
+        processing,
+        table: TableSettings {
+            deletion_protection: leases.lease_table_deletion_protection_enabled,
+            point_in_time_recovery: leases.lease_table_pitr_enabled,
+            scan_segments: u32::try_from(leases.lease_table_scan_total_segments).ok().filter(|segments| *segments > 0),
+        },
+        strict,
+        source: path.to_owned(),
+    }
+}
+
+/// A name that could be mistaken for another row of the lease table, or that logs and consoles garble.
+///
+/// Source: KCL 3.5 keeps worker metric rows, the leader's lock and the migration state in the lease table, under
+/// keys beside those of the leases.
+fn check_worker_id(worker: &str, report: &mut Report) {
+    const ROWS: [&str; 3] = ["Leader", "Migration3.0", "TableMigration3.5"];
+    let why = if ROWS.contains(&worker) {
+        "the lease table has a row of its own under this name"
+    } else if worker.starts_with("shardId-") {
+        "it looks like the lease of a shard"
+    } else if !worker.is_ascii() {
+        "only ASCII is safe in every row, log and metric"
+    } else {
+        return;
+    };
+    let message = format!("`workerId = {worker}`: {why}; choose another name, or remove the line for a random one");
+    report.fault(Stage::Scheduler, "workerId", message);
+}
+
+/// Numbers of the file as durations and counts; negative ones mean nothing here.
+struct Millis<'a> {
+    strict: bool,
+    report: &'a mut Report,
+}
+
+impl Millis<'_> {
+    /// Negative: the default, or nothing at all in strict mode. Java takes it as it is.
+    fn at_least_zero(&mut self, key: &str, value: i64, default: i64) -> i64 {
+        if value >= 0 {
+            return value;
+        }
+        let effective = if self.strict { 0 } else { default };
+        self.report.warn(
+            key,
+            format!("`{key} = {value}`: a negative number has no meaning here; {effective} is used; correct it"),
+        );
+        effective
+    }
+
+    fn duration(&mut self, key: &str, value: i64, default: i64) -> Duration {
+        Duration::from_millis(self.at_least_zero(key, value, default).unsigned_abs())
+    }
+
+    fn count(&mut self, key: &str, value: i64, default: i64) -> u32 {
+        u32::try_from(self.at_least_zero(key, value, default)).unwrap_or(u32::MAX)
+    }
+}
+
+fn retrieval(specific: &Specific, application: &str, take: &mut Millis<'_>) -> Retrieval {
+    match specific {
+        Specific::Polling {
+            max_records,
+            idle_time_between_reads_in_millis,
+            millis_behind_latest_threshold_for_reduced_tps,
+            ..
+        } => {
+            let threshold = *millis_behind_latest_threshold_for_reduced_tps;
+            Retrieval::Polling(Polling {
+                max_records: i32::try_from(take.at_least_zero("maxRecords", *max_records, 10_000)).unwrap_or(i32::MAX),
+                idle: take.duration("idleTimeBetweenReadsInMillis", *idle_time_between_reads_in_millis, 1_500),
+                reduced_tps_threshold: take.duration("millisBehindLatestThresholdForReducedTps", threshold, 0),
+            })
+        }
+        Specific::FanOut {
+            consumer_arn,
+            consumer_name,
+            max_describe_stream_consumer_retries,
+            max_describe_stream_summary_retries,
+            register_stream_consumer_retries,
+            retry_backoff_millis,
+            ..
+        } => {
+            let mut retries = |leaf: &str, value: i64| take.count(&format!("fanoutConfig.{leaf}"), value, 10);
+            let max_describe_stream_summary_retries =
+                retries("maxDescribeStreamSummaryRetries", *max_describe_stream_summary_retries);
+            let max_describe_stream_consumer_retries =
+                retries("maxDescribeStreamConsumerRetries", *max_describe_stream_consumer_retries);
+            let register_stream_consumer_retries =
+                retries("registerStreamConsumerRetries", *register_stream_consumer_retries);
+            let filled = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+            Retrieval::FanOut(FanOut {
+                consumer_arn: filled(consumer_arn),
+                consumer_name: filled(consumer_name).unwrap_or_else(|| application.to_owned()),
+                max_describe_stream_summary_retries,
+                max_describe_stream_consumer_retries,
+                register_stream_consumer_retries,
+                retry_backoff: take.duration("fanoutConfig.retryBackoffMillis", *retry_backoff_millis, 1_000),
+            })
+        }
+    }
+}
+
+fn coordination(resolved: &Resolved, leases: &LeaseManagementConfig, take: &mut Millis<'_>) -> Coordination {
+    let coordinator = &resolved.resolved.coordinator_config;
+    let handoff = &leases.graceful_lease_handoff_config;
+    let balancing = &leases.worker_utilization_aware_assignment_config;
+    let failover = take.at_least_zero("failoverTimeMillis", leases.failover_time_millis, 10_000);
+    // follows failoverTimeMillis, so it is negative with it
+    let assignment = match leases.lease_assignment_interval_millis {
+        interval if interval < 0 => failover.saturating_mul(2),
+        interval => interval,
+    };
+    Coordination {
+        failover_time: Duration::from_millis(failover.unsigned_abs()),
+        lease_assignment_interval: take.duration("leaseAssignmentIntervalMillis", assignment, 20_000),
+        max_leases_for_worker: usize::try_from(leases.max_leases_for_worker).unwrap_or_default(),
+        shard_sync_interval: take.duration("shardSyncIntervalMillis", leases.shard_sync_interval_millis, 60_000),
+        parent_poll_interval: take.duration(
+            "parentShardPollIntervalMillis",
+            coordinator.parent_shard_poll_interval_millis,
+            10_000,
+        ),
+        ignore_unexpected_child_shards: leases.ignore_unexpected_child_shards,
+        graceful_handoff: handoff.is_graceful_lease_handoff_enabled,
+        graceful_handoff_timeout: take.duration(
+            "gracefulLeaseHandoffTimeoutMillis",
+            handoff.graceful_lease_handoff_timeout_millis,
+            30_000,
+        ),
+        list_shards_backoff: take.duration(
+            "listShardsBackoffTimeInMillis",
+            leases.list_shards_backoff_time_in_millis,
+            1_500,
+        ),
+        max_list_shards_retries: take.count("maxListShardsRetryAttempts", leases.max_list_shards_retry_attempts, 50),
+        worker_metrics_interval: take.duration(
+            "workerMetricsReporterFreqInMillis",
+            balancing.worker_metrics_reporter_freq_in_millis,
+            30_000,
+        ),
+        initialization_backoff: take.duration(
+            "schedulerInitializationBackoffTimeMillis",
+            coordinator.scheduler_initialization_backoff_time_millis,
+            1_000,
+        ),
+    }
+}
+
+fn processing(resolved: &Resolved, bean: &Bean, grace_given: bool, take: &mut Millis<'_>) -> Processing {
+    let core = &resolved.resolved;
+    let grace = bean.number("shutdownGraceMillis");
+    let shutdown_grace =
+        if grace_given || take.strict { take.duration("shutdownGraceMillis", grace, 8_000) } else { SAFE_GRACE };
+    Processing {
+        call_for_empty_lists: core.processor_config.call_process_records_even_for_empty_record_list,
+        skip_shard_sync_if_leases_exist: core
+            .coordinator_config
+            .skip_shard_sync_at_worker_initialization_if_leases_exist,
+        child_timeout: child_timeout(bean.boxed("timeoutInSeconds"), take),
+        task_backoff: take.duration("taskBackoffTimeMillis", core.lifecycle_config.task_backoff_time_millis, 500),
+        shutdown_grace,
+    }
+}
+
+/// Java with 0, which is also what a blank or unreadable value becomes: it halts at the first message.
+fn child_timeout(seconds: Option<i64>, take: &mut Millis<'_>) -> Option<Duration> {
+    let seconds = seconds?;
+    if seconds <= 0 && !take.strict {
+        let message = format!(
+            "`timeoutInSeconds = {seconds}`: the Java daemon would halt at the first message of a child; \
+             no limit is used; give 1 or more, or remove the line",
+        );
+        take.report.warn("timeoutInSeconds", message);
+        return None;
+    }
+    Some(Duration::from_secs(u64::try_from(seconds).unwrap_or_default()))
+}
