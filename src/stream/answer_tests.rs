@@ -45,7 +45,8 @@ fn records_share_the_memory_of_the_answer() {
 
 #[test]
 fn a_partition_key_with_escapes_is_decoded() {
-    let answer = both(r#"{"Records":[{"Data":"aGk=","PartitionKey":"a\"b\\\u00e4\ud83d\ude00\/","SequenceNumber":"1"}]}"#);
+    let answer =
+        both(r#"{"Records":[{"Data":"aGk=","PartitionKey":"a\"b\\\u00e4\ud83d\ude00\/","SequenceNumber":"1"}]}"#);
     assert_eq!(answer.records[0].partition_key.as_str(), "a\"b\\ä😀/");
 }
 
@@ -81,7 +82,9 @@ fn unknown_members_blanks_and_nulls_are_passed_over() {
 
 #[test]
 fn a_record_without_partition_key_has_an_empty_one() {
-    let answer = both(r#"{"Records":[{"Data":"aGk=","SequenceNumber":"1"},{"PartitionKey":null,"Data":"","SequenceNumber":"2"}]}"#);
+    let answer = both(
+        r#"{"Records":[{"Data":"aGk=","SequenceNumber":"1"},{"PartitionKey":null,"Data":"","SequenceNumber":"2"}]}"#,
+    );
     assert!(answer.records.iter().all(|record| record.partition_key.as_str().is_empty()));
 }
 
@@ -91,7 +94,8 @@ fn odd_forms_are_slow_and_not_fatal() {
     assert_eq!(unpadded.records[0].data.as_str(), "aGk=");
     let lag = only_tolerated(r#"{"Records":[],"MillisBehindLatest":12.7,"NextShardIterator":"A"}"#);
     assert_eq!(lag.millis_behind_latest, Some(12));
-    let text_time = r#"{"Records":[{"ApproximateArrivalTimestamp":"2026","Data":"","PartitionKey":"","SequenceNumber":"1"}]}"#;
+    let text_time =
+        r#"{"Records":[{"ApproximateArrivalTimestamp":"2026","Data":"","PartitionKey":"","SequenceNumber":"1"}]}"#;
     assert_eq!(only_tolerated(text_time).records[0].arrival_millis, None);
 }
 
