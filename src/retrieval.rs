@@ -12,6 +12,8 @@ pub mod fanout;
 pub mod polling;
 pub mod prefetch;
 pub mod registration;
+#[cfg(test)]
+mod script;
 pub mod start;
 
 /// One answer of GetRecords or one event of SubscribeToShard; at most one `processRecords` for the child.

@@ -157,27 +157,19 @@ impl FanOutReader {
 /// Source: KCL 3.x `FanOutRecordsPublisher.isValidEvent`: exactly one of continuation and child shards with their
 /// parents.
 fn take(position: &mut Position, event: Event) -> Result<Batch, FetchError> {
-    let Event { records, continuation, millis_behind_latest, child_shards, bytes } = event;
-    let last = records.last().map(|record| record.sequence.as_str().parse()).transpose();
-    let last = last.map_err(|error| FetchError::transient(SUBSCRIBE, error))?;
-    let end = match continuation {
-        Some(continuation) if child_shards.is_empty() => {
-            position.reached(continuation);
-            None
-        }
-        None if !child_shards.is_empty() && child_shards.iter().all(|child| !child.parents.is_empty()) => {
-            Some(child_shards)
-        }
-        Some(_) => return Err(FetchError::transient(SUBSCRIBE, "an event has both a continuation and child shards")),
-        None => {
-            let what = "an event has neither a continuation nor child shards with their parents";
-            return Err(FetchError::transient(SUBSCRIBE, what));
-        }
+    let Event { mut records, continuation, millis_behind_latest, child_shards, bytes } = event;
+    let odd = |what: &'static str| Err(FetchError::transient(SUBSCRIBE, what));
+    let ended = match continuation {
+        Some(_) if child_shards.is_empty() => false,
+        None if !child_shards.is_empty() && child_shards.iter().all(|child| !child.parents.is_empty()) => true,
+        Some(_) => return odd("an event has both a continuation and child shards"),
+        None => return odd("an event has neither a continuation nor child shards with their parents"),
     };
-    if let Some(last) = last {
-        position.took(last);
+    position.take(&mut records).map_err(|error| FetchError::transient(SUBSCRIBE, error))?;
+    if let Some(continuation) = continuation {
+        position.reached(continuation);
     }
-    Ok(Batch { records, millis_behind_latest, end, bytes })
+    Ok(Batch { records, millis_behind_latest, end: ended.then_some(child_shards), bytes })
 }
 
 fn wait_after(fault: &FetchError, failures: u32, jitter: f64) -> Duration {

@@ -187,47 +187,31 @@ impl PollingReader {
 
     /// Makes a batch of a valid answer. One that is not valid is dropped, and the same iterator is asked again.
     fn take(&mut self, answer: Answer) -> Option<Batch> {
-        let Answer { records, next_iterator, millis_behind_latest, child_shards, bytes } = answer;
-        let last = match records.last().map(|record| record.sequence.as_str().parse()).transpose() {
-            Ok(last) => last,
-            Err(error) => {
-                self.odd(&format!("{error}"));
-                return None;
-            }
-        };
+        let Answer { mut records, next_iterator, millis_behind_latest, child_shards, bytes } = answer;
         // Source: KCL 3.x `KinesisDataFetcher.isValidResult`
-        let end = match next_iterator {
-            Some(text) if child_shards.is_empty() => {
-                self.iterator = Some(Iterator { text, since: Instant::now() });
-                None
-            }
-            None if !child_shards.is_empty() && child_shards.iter().all(|child| !child.parents.is_empty()) => {
-                Some(child_shards)
-            }
-            Some(_) => {
-                self.odd("it has both a next iterator and child shards");
-                return None;
-            }
-            None => {
-                self.odd("it has no next iterator, as at a shard's end, and no child shards with their parents");
-                return None;
-            }
+        let ended = match next_iterator {
+            Some(_) if child_shards.is_empty() => false,
+            None if !child_shards.is_empty() && child_shards.iter().all(|child| !child.parents.is_empty()) => true,
+            Some(_) => return self.odd("it has both a next iterator and child shards"),
+            None => return self.odd("it has no next iterator, as at a shard's end, but no child shards with parents"),
         };
+        if self.position.take(&mut records).is_err() {
+            return self.odd("a sequence number has other than digits");
+        }
+        self.iterator = next_iterator.map(|text| Iterator { text, since: Instant::now() });
         if self.odd_answers > 0 {
             info!(answers = std::mem::take(&mut self.odd_answers), "GetRecords answers are complete again");
         }
-        if let Some(last) = last {
-            self.position.took(last);
-        }
-        Some(Batch { records, millis_behind_latest, end, bytes })
+        Some(Batch { records, millis_behind_latest, end: ended.then_some(child_shards), bytes })
     }
 
-    fn odd(&mut self, what: &str) {
+    fn odd(&mut self, what: &str) -> Option<Batch> {
         if self.odd_answers == 0 {
             warn!(what, "an answer of GetRecords is incomplete, asking with the same iterator until it is not");
         }
         self.odd_answers = self.odd_answers.saturating_add(1);
         self.due = self.due.max(Instant::now() + self.settings.idle);
+        None
     }
 }
 

@@ -3,14 +3,18 @@
 //! The rule that closes the loss windows of RETRIEVAL.md sections 1.6 and 2.6: a place is behind a record only if
 //! that record was taken, and the meaning of "newest" is fixed when it is first asked for.
 
+use crate::record::Record;
 use crate::stream::fetch::IteratorStart;
-use crate::types::{Checkpoint, EpochMillis, InitialPosition, SequenceNumber};
+use crate::types::{Checkpoint, EpochMillis, InitialPosition, NotASequenceNumber, SequenceNumber};
 
 /// How far a reader has come, and so where its next iterator or subscription begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {
     checkpoint: Checkpoint,
     initial: InitialPosition,
+    /// The last record that was taken.
+    record: Option<SequenceNumber>,
+    /// Where the service says to go on; may lie behind the last record.
     taken: Option<SequenceNumber>,
     latest_since: Option<EpochMillis>,
 }
@@ -19,7 +23,7 @@ impl Position {
     /// A reader that has taken nothing yet. `initial` says what time [`Checkpoint::AtTimestamp`] stands for.
     #[must_use]
     pub fn new(checkpoint: Checkpoint, initial: InitialPosition) -> Self {
-        Self { checkpoint, initial, taken: None, latest_since: None }
+        Self { checkpoint, initial, record: None, taken: None, latest_since: None }
     }
 
     /// Where the next iterator or subscription begins.
@@ -53,10 +57,38 @@ impl Position {
         }
     }
 
-    /// Everything up to this record was taken.
-    pub fn took(&mut self, last: SequenceNumber) {
-        if self.taken.as_ref().is_none_or(|taken| *taken < last) {
-            self.taken = Some(last);
+    /// Takes these records, which are in the order of the shard. Those that were taken before, or lie before the
+    /// checkpoint, are left out: a stand-in may begin earlier than it was asked to.
+    ///
+    /// # Errors
+    /// The service sent a sequence number that is none; nothing was taken.
+    pub fn take(&mut self, records: &mut Vec<Record>) -> Result<(), NotASequenceNumber> {
+        let number = |record: &Record| record.sequence.as_str().parse::<SequenceNumber>();
+        let (Some(first), Some(last)) = (records.first(), records.last()) else { return Ok(()) };
+        let last = number(last)?;
+        if self.is_old(&number(first)?) {
+            records.retain(|record| !number(record).is_ok_and(|number| self.is_old(&number)));
+        }
+        if self.record.as_ref().is_none_or(|record| *record < last) {
+            self.record = Some(last.clone());
+        }
+        self.move_to(last);
+        Ok(())
+    }
+
+    fn is_old(&self, number: &SequenceNumber) -> bool {
+        match (&self.record, &self.checkpoint) {
+            (Some(taken), _) => number <= taken,
+            (None, Checkpoint::At(place)) => *number < place.sequence,
+            (None, Checkpoint::AtTimestamp | Checkpoint::TrimHorizon | Checkpoint::Latest | Checkpoint::ShardEnd) => {
+                false
+            }
+        }
+    }
+
+    fn move_to(&mut self, number: SequenceNumber) {
+        if self.taken.as_ref().is_none_or(|taken| *taken < number) {
+            self.taken = Some(number);
         }
     }
 
@@ -69,7 +101,7 @@ impl Position {
             | Checkpoint::AtTimestamp
             | Checkpoint::TrimHorizon
             | Checkpoint::Latest
-            | Checkpoint::ShardEnd => self.took(continuation),
+            | Checkpoint::ShardEnd => self.move_to(continuation),
         }
     }
 }
@@ -77,6 +109,7 @@ impl Position {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::retrieval::script::records;
     use crate::types::ExtendedSequenceNumber;
 
     fn number(text: &str) -> SequenceNumber {
@@ -122,8 +155,7 @@ mod tests {
         for checkpoint in [Checkpoint::TrimHorizon, Checkpoint::Latest, Checkpoint::AtTimestamp, at("7", 2)] {
             let mut position = Position::new(checkpoint, NOON);
             position.began(&IteratorStart::Latest, EpochMillis(100));
-            position.took(number("9"));
-            position.took(number("10"));
+            position.take(&mut records(&["9", "10"])).unwrap();
             assert_eq!(position.start(), IteratorStart::After(number("10")));
         }
     }
@@ -131,9 +163,26 @@ mod tests {
     #[test]
     fn a_place_never_moves_back() {
         let mut position = Position::new(Checkpoint::TrimHorizon, LATEST);
-        position.took(number("10"));
+        position.take(&mut records(&["10"])).unwrap();
         position.reached(number("9"));
         assert_eq!(position.start(), IteratorStart::After(number("10")));
+    }
+
+    #[test]
+    fn records_before_the_checkpoint_or_taken_before_are_left_out() {
+        let sequences = |records: &[Record]| {
+            let texts: Vec<_> = records.iter().map(|record| record.sequence.as_str().to_owned()).collect();
+            texts.join(" ")
+        };
+        let mut position = Position::new(at("9", 1), LATEST);
+        let mut again = records(&["8", "9", "10"]);
+        position.take(&mut again).unwrap();
+        assert_eq!(sequences(&again), "9 10", "the checkpointed record may be an aggregate with a rest");
+        position.reached(number("15"));
+        let mut again = records(&["8", "9", "10", "11"]);
+        position.take(&mut again).unwrap();
+        assert_eq!(sequences(&again), "11");
+        assert_eq!(position.start(), IteratorStart::After(number("15")));
     }
 
     #[test]
