@@ -77,7 +77,8 @@ class World:
         """The caller's environment without its AWS account, with stand-in credentials and our mark."""
         env = {k: v for k, v in os.environ.items() if not k.startswith("AWS_") or k == "AWS_CA_BUNDLE"}
         env.update(AWS_ACCESS_KEY_ID="x", AWS_SECRET_ACCESS_KEY="y", AWS_REGION="us-east-1",
-                   AWS_EC2_METADATA_DISABLED="true", COMPAT_MARK=self.mark)
+                   AWS_EC2_METADATA_DISABLED="true", CBOR_ENABLED="false",   # Java: JSON, as we speak
+                   COMPAT_MARK=self.mark)
         env.update(more)
         return {k: v for k, v in env.items() if v is not None}
 

@@ -57,7 +57,9 @@ def life(world, retrieval, records=400):
     again = delivered(*everything) - stream.count
     check(not again, "%d records came twice before anything was killed" % again)
     w3 = worker("w3")
-    w3.wait_for("the second worker to hold a lease", lambda: "w3" in app.owners().values(), 90)
+    # checkpointOwner is there while the old owner is still asked to hand over.
+    w3.wait_for("the second worker to hold a lease", lambda: any(
+        r.get("leaseOwner", {}).get("S") == "w3" and "checkpointOwner" not in r for r in app.leases().values()), 90)
     stream.put(records)
     all_words(w3, 60)
     w2.stop(signal.SIGKILL)
