@@ -20,6 +20,7 @@ import base64
 import collections
 import json
 import os
+import signal
 import sys
 import time
 
@@ -124,7 +125,9 @@ def main():
 
 
 if __name__ == "__main__":
+    # Ctrl-C in a terminal may reach us too, but when we stop is the daemon's to say.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         main()
-    except (KeyboardInterrupt, BrokenPipeError):
-        os._exit(0)                 # Ctrl-C in a terminal reaches us too; the daemon has the say
+    except BrokenPipeError:
+        os._exit(1)                 # the daemon is gone
