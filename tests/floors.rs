@@ -21,8 +21,10 @@ fn floor(module: &str) -> usize {
 /// What `module` names that is neither its own nor from below.
 fn climbs(module: &str, text: &str) -> Vec<String> {
     let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
-    let code: String = code.lines().filter(|line| !line.trim_start().starts_with("//")).map(|l| format!("{l}\n")).collect();
-    let name = |rest: &str| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default().to_owned();
+    let code: String =
+        code.lines().filter(|line| !line.trim_start().starts_with("//")).map(|l| format!("{l}\n")).collect();
+    let name =
+        |rest: &str| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default().to_owned();
     let names = code.split("crate::").skip(1).map(name).filter(|name| !name.is_empty() && name != module);
     names.filter(|name| floor(name) > floor(module) || (floor(name) == floor(module) && module != "cli")).collect()
 }
@@ -45,7 +47,8 @@ fn no_module_uses_what_lies_above_it() {
     let mut complaints = Vec::new();
     for file in files.iter().filter(|file| file.extension().is_some_and(|end| end == "rs")) {
         let inside = file.strip_prefix(&root).unwrap();
-        let module = inside.components().next().unwrap().as_os_str().to_str().unwrap().trim_end_matches(".rs").to_owned();
+        let module =
+            inside.components().next().unwrap().as_os_str().to_str().unwrap().trim_end_matches(".rs").to_owned();
         if module != "lib" {
             let climbed = climbs(&module, &fs::read_to_string(file).unwrap());
             complaints.extend(climbed.into_iter().map(|name| format!("{} uses `{name}`", inside.display())));
