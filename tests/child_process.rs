@@ -1,5 +1,6 @@
 //! Children as real processes: `/bin/sh` and `python3`.
 
+#![expect(clippy::unwrap_used, reason = "a test fails where it is")]
 #![cfg(unix)]
 
 use std::os::unix::process::ExitStatusExt;

@@ -1,15 +1,261 @@
-//! stub
-use super::Record;
-use crate::types::{Checkpoint, HashKeyRange};
-/// stub
-#[derive(Debug, thiserror::Error)]
-#[error("x")]
-pub struct Fault;
-/// stub
-pub fn deaggregate(records: Vec<Record>, _: Option<HashKeyRange>, _: &mut Vec<Fault>) -> Vec<Record> {
-    records
+//! Opens aggregates: user records out of Kinesis records.
+//!
+//! Pure. A record is decoded only if the first characters of its base64 say that it may be an aggregate. It never
+//! delivers an aggregate itself, and never logs: what went wrong is a [`Fault`] for the caller.
+//!
+//! Source: AGGREGATION.md; KCL 3.5.1 `AggregatorUtil.deaggregate`.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use md5::{Digest, Md5};
+
+use crate::record::proto::{self, AggregatedRecord, UserRecord, low_half};
+use crate::record::utf8::java_text;
+use crate::record::{Record, Text};
+use crate::types::{Checkpoint, ExtendedSequenceNumber, HashKeyRange};
+
+const MAGIC: [u8; 4] = [0xf3, 0x89, 0x9a, 0xc2];
+const DIGEST_LEN: usize = 16;
+
+/// Something in a valid aggregate that kept user records from being delivered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("aggregate `{}`: user record {index} of {records} {reason}; dropped {dropped}", sequence.as_str())]
+pub struct Fault {
+    /// Sequence number of the Kinesis record.
+    pub sequence: Text,
+    /// Which user record is at fault, from 0.
+    pub index: usize,
+    /// How many user records the aggregate holds.
+    pub records: usize,
+    /// How many of them are not delivered.
+    pub dropped: usize,
+    /// What is wrong with it.
+    pub reason: Reason,
 }
-/// stub
+
+/// What is wrong with a user record.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Reason {
+    /// Its partition key is not in the table.
+    #[error("has partition key {index} of a table of {table}")]
+    NoPartitionKey {
+        /// The place, cut to 32 bits as Java does.
+        index: i32,
+        /// Keys in the table.
+        table: usize,
+    },
+    /// Its explicit hash key is not in the table.
+    #[error("has explicit hash key {index} of a table of {table}")]
+    NoExplicitHashKey {
+        /// The place, cut to 32 bits as Java does.
+        index: i32,
+        /// Keys in the table.
+        table: usize,
+    },
+    /// Its explicit hash key is not a decimal integer.
+    #[error("has an explicit hash key of {length} bytes that is no decimal integer")]
+    NotANumber {
+        /// Length of the text, which may be too large to show.
+        length: usize,
+    },
+    /// Its explicit hash key is negative or above 128 bits: outside of any shard. A Java daemon says nothing.
+    #[error("has an explicit hash key outside of 0 to 2^128-1")]
+    OffTheRing,
+}
+
+/// Replaces each aggregate by its user records, in place and in order.
+///
+/// A user record outside of `range` takes the whole aggregate with it, because the producer sends such records again;
+/// without a range nothing is outside, but hash keys beyond 128 bits. A fault ends an aggregate, what stands before it
+/// is kept.
+#[must_use]
+pub fn deaggregate(records: Vec<Record>, range: Option<HashKeyRange>, faults: &mut Vec<Fault>) -> Vec<Record> {
+    if !records.iter().any(may_be_aggregate) {
+        return records;
+    }
+    let range = range.unwrap_or(HashKeyRange::WHOLE);
+    let mut opened = Vec::with_capacity(records.len());
+    for record in records {
+        let payload = if may_be_aggregate(&record) { decode(&record) } else { None };
+        match payload.as_deref().and_then(aggregate_in) {
+            Some(aggregate) => opened.append(&mut user_records(&record, &aggregate, range, faults)),
+            None => opened.push(record),
+        }
+    }
+    opened
+}
+
+/// Whether the base64 begins as that of the magic does: its four bytes fix five characters and half of the sixth.
+fn may_be_aggregate(record: &Record) -> bool {
+    let data = record.data.as_bytes();
+    data.starts_with(b"84maw") && data.get(5).is_some_and(|sixth| (b'g'..=b'v').contains(sixth))
+}
+
+fn decode(record: &Record) -> Option<Vec<u8>> {
+    base64_simd::STANDARD.decode_to_vec(record.data.as_bytes()).ok()
+}
+
+/// Reads magic, message and digest; `None` if the record is a plain one after all.
+fn aggregate_in(payload: &[u8]) -> Option<AggregatedRecord<'_>> {
+    let rest = payload.strip_prefix(&MAGIC)?;
+    let (message, digest) = rest.split_at_checked(rest.len().checked_sub(DIGEST_LEN)?)?;
+    if message.is_empty() || Md5::digest(message).as_slice() != digest {
+        return None;
+    }
+    proto::parse(message).ok()
+}
+
+/// A user record's parts as places in the buffer that the aggregate's user records share.
+struct Packed {
+    data: Range<usize>,
+    partition_key: Range<usize>,
+    explicit_hash_key: Option<Range<usize>>,
+}
+
+fn user_records(
+    outer: &Record,
+    aggregate: &AggregatedRecord<'_>,
+    range: HashKeyRange,
+    faults: &mut Vec<Fault>,
+) -> Vec<Record> {
+    let data: usize = aggregate.records.iter().map(|record| record.data.len().div_ceil(3) * 4).sum();
+    let mut pack = Pack { buffer: Vec::with_capacity(data), ..Pack::default() };
+    pack.partition_keys = pack.keys(&aggregate.partition_keys);
+    pack.explicit_hash_keys = pack.keys(&aggregate.explicit_hash_keys);
+    for (index, record) in aggregate.records.iter().enumerate() {
+        let fault = |reason, dropped| {
+            let (sequence, records) = (outer.sequence.clone(), aggregate.records.len());
+            Fault { sequence, index, records, dropped, reason }
+        };
+        match pack.add(record, range) {
+            Ok(()) => {}
+            Err(Stop::OutOfRange) => return Vec::new(),
+            Err(Stop::Fault(Reason::OffTheRing)) => {
+                faults.push(fault(Reason::OffTheRing, aggregate.records.len()));
+                return Vec::new();
+            }
+            Err(Stop::Fault(reason)) => {
+                faults.push(fault(reason, aggregate.records.len() - index));
+                break;
+            }
+        }
+    }
+    pack.unpack(outer)
+}
+
+/// Why the rest of an aggregate is not looked at.
+enum Stop {
+    /// The whole aggregate belongs to another shard.
+    OutOfRange,
+    Fault(Reason),
+}
+
+/// Collects an aggregate's user records in one buffer.
+#[derive(Default)]
+struct Pack {
+    buffer: Vec<u8>,
+    partition_keys: Vec<Range<usize>>,
+    explicit_hash_keys: Vec<Range<usize>>,
+    packed: Vec<Packed>,
+}
+
+impl Pack {
+    fn keys(&mut self, keys: &[&[u8]]) -> Vec<Range<usize>> {
+        keys.iter().map(|key| self.append(|buffer| buffer.extend_from_slice(java_text(key).as_bytes()))).collect()
+    }
+
+    fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Range<usize> {
+        let begin = self.buffer.len();
+        write(&mut self.buffer);
+        begin..self.buffer.len()
+    }
+
+    fn bytes(&self, place: &Range<usize>) -> &[u8] {
+        self.buffer.get(place.clone()).unwrap_or_default()
+    }
+
+    fn add(&mut self, record: &UserRecord<'_>, range: HashKeyRange) -> Result<(), Stop> {
+        let partition_key = at(&self.partition_keys, record.partition_key_index)
+            .map_err(|(index, table)| Stop::Fault(Reason::NoPartitionKey { index, table }))?;
+        let explicit_hash_key = record
+            .explicit_hash_key_index
+            .map(|index| at(&self.explicit_hash_keys, index))
+            .transpose()
+            .map_err(|(index, table)| Stop::Fault(Reason::NoExplicitHashKey { index, table }))?;
+        let hash = match &explicit_hash_key {
+            Some(place) => hash_key(self.bytes(place)).map_err(Stop::Fault)?,
+            None => u128::from_be_bytes(Md5::digest(self.bytes(&partition_key)).into()),
+        };
+        if !range.contains(hash) {
+            return Err(Stop::OutOfRange);
+        }
+        let data = self.append(|buffer| base64_simd::STANDARD.encode_append(record.data, buffer));
+        self.packed.push(Packed { data, partition_key, explicit_hash_key });
+        Ok(())
+    }
+
+    fn unpack(self, outer: &Record) -> Vec<Record> {
+        let buffer = Bytes::from(self.buffer);
+        // keys were made from text and base64 is ASCII, so every part is UTF-8
+        let text = |place: Range<usize>| Text::from_utf8(buffer.slice(place)).unwrap_or_else(|_| Text::from(""));
+        let record = |(sub, packed): (u64, Packed)| Record {
+            data: text(packed.data),
+            partition_key: text(packed.partition_key),
+            sequence: outer.sequence.clone(),
+            arrival_millis: outer.arrival_millis,
+            sub,
+            aggregated: true,
+            explicit_hash_key: packed.explicit_hash_key.map(text),
+        };
+        (0..).zip(self.packed).map(record).collect()
+    }
+}
+
+/// Looks a key up as Java does, after a cast to a signed number of 32 bits.
+fn at(table: &[Range<usize>], index: u64) -> Result<Range<usize>, (i32, usize)> {
+    let index = low_half(index).cast_signed();
+    let place = usize::try_from(index).ok().and_then(|index| table.get(index));
+    place.cloned().ok_or((index, table.len()))
+}
+
+/// Reads an explicit hash key: a decimal integer of any length, with or without a sign.
+///
+/// Source: `java.math.BigInteger(String)`. Its digits of other scripts are not taken.
+fn hash_key(text: &[u8]) -> Result<u128, Reason> {
+    let (is_negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        digits => (false, digits),
+    };
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return Err(Reason::NotANumber { length: text.len() });
+    }
+    let value = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse::<u128>().ok());
+    match value {
+        Some(value) if !is_negative || value == 0 => Ok(value),
+        Some(_) | None => Err(Reason::OffTheRing),
+    }
+}
+
+/// Removes the records at or before `checkpoint`, which an earlier child has already handled.
+///
+/// Source: KCL 3.5.1 `ProcessTask.filterAndGetMaxExtendedSequenceNumber`; AGGREGATION.md section 5.
 pub fn drop_done(records: &mut Vec<Record>, checkpoint: &Checkpoint) {
-    records.retain(|r| r.place().map(|p| Checkpoint::At(p) > *checkpoint).unwrap_or(true));
+    match checkpoint {
+        Checkpoint::AtTimestamp | Checkpoint::TrimHorizon | Checkpoint::Latest => {}
+        Checkpoint::ShardEnd => records.clear(),
+        Checkpoint::At(done) => records.retain(|record| !is_done(record, done)),
+    }
 }
+
+/// Compares as numbers, without making a sequence number of each record's text.
+fn is_done(record: &Record, done: &ExtendedSequenceNumber) -> bool {
+    let digits = record.sequence.as_str().trim_start_matches('0');
+    let done_digits = done.sequence.as_str().trim_start_matches('0');
+    let place = (digits.len(), digits, record.sub); // without leading zeros, longer is larger
+    place <= (done_digits.len(), done_digits, done.sub)
+}
+
+#[cfg(test)]
+mod tests;
