@@ -1,11 +1,12 @@
 use super::*;
 use async_trait::async_trait;
+use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 /// Gives batches of these sizes, one a second, and counts them; the last one ends the shard.
 struct Sized {
-    sizes: std::vec::IntoIter<usize>,
+    sizes: VecDeque<usize>,
     fetched: Arc<AtomicUsize>,
 }
 
@@ -13,16 +14,16 @@ struct Sized {
 impl RecordReader for Sized {
     async fn next(&mut self) -> Batch {
         sleep(Duration::from_secs(1)).await;
-        let bytes = self.sizes.next().expect("not asked after the end");
+        let bytes = self.sizes.pop_front().expect("not asked after the end");
         self.fetched.fetch_add(1, Ordering::SeqCst);
-        let end = (self.sizes.len() == 0).then(Vec::new);
+        let end = self.sizes.is_empty().then(Vec::new);
         Batch { records: Vec::new(), millis_behind_latest: None, end, bytes }
     }
 }
 
 fn start(sizes: &[usize], limits: PrefetchLimits) -> (Prefetch, Arc<AtomicUsize>, JoinSet<()>) {
     let (fetched, mut tasks) = (Arc::new(AtomicUsize::new(0)), JoinSet::new());
-    let reader = Sized { sizes: sizes.to_vec().into_iter(), fetched: fetched.clone() };
+    let reader = Sized { sizes: sizes.iter().copied().collect(), fetched: fetched.clone() };
     (Prefetch::start(Box::new(reader), limits, &mut tasks), fetched, tasks)
 }
 
