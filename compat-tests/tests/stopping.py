@@ -92,7 +92,7 @@ def _(world):
     """SIGTERM while the endpoint hangs: gone within about a second, 143."""
     hung = worlds.HungEndpoint()
     daemon = world.daemon(None, stream="any", kinesisEndpoint=hung.url, dynamoDBEndpoint=hung.url).start()
-    worlds.wait_for("the daemon to call the endpoint", lambda: hung.held, 20)
+    daemon.wait_for("the daemon to call the endpoint", lambda: hung.held, 20)
     time.sleep(1)
     daemon.must_live()
     code, seconds = daemon.stop(signal.SIGTERM, 20)
