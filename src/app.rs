@@ -153,7 +153,9 @@ async fn build(config: Config, clients: aws::Clients, progress: Arc<dyn Progress
     launcher.validate()?;
     info!("Using workerId: {}", config.worker_id);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let kinesis = Arc::new(Kinesis::new(clients.kinesis, config.stream_name.clone(), clients.region));
+    let listing = (config.coordination.list_shards_backoff, config.coordination.max_list_shards_retries);
+    let kinesis = Kinesis::new(clients.kinesis, config.stream_name.clone(), clients.region);
+    let kinesis = Arc::new(kinesis.with_list_shards_retries(listing.0, listing.1));
     let source = source(&config, &kinesis, &clock).await?;
     let store = Arc::new(DynamoDbStore::new(
         clients.dynamodb,

@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
@@ -83,6 +83,8 @@ pub struct Coordinator {
     stop: CancellationToken,
     lock: JoinHandle<LeaderLock>,
     reporter: JoinHandle<Reporter>,
+    /// A coordinator that is dropped takes all its tasks with it, as a process that is killed does.
+    _end_of_tasks: DropGuard,
 }
 
 impl Coordinator {
@@ -90,9 +92,10 @@ impl Coordinator {
     #[must_use]
     pub fn start(fleet: Fleet) -> (Self, mpsc::Receiver<Assignment>) {
         let (assignments, receiver) = mpsc::channel(ASSIGNMENTS);
-        let holdings = Arc::new(Holdings::new(fleet.clone(), assignments));
+        let end = CancellationToken::new();
+        let holdings = Arc::new(Holdings::new(fleet.clone(), assignments, end.clone()));
         let poke = Arc::new(Notify::new());
-        let stop = CancellationToken::new();
+        let stop = end.child_token();
         let tasks = TaskTracker::new();
         let (leadership, leader) = watch::channel(Leadership::Unknown);
         let lock = LeaderLock::new(fleet.clone(), leadership);
@@ -102,7 +105,8 @@ impl Coordinator {
         tasks.spawn(rounds.run(stop.clone()));
         tasks.spawn(discover(fleet.clone(), holdings.clone(), stop.clone()));
         tasks.spawn(Cleanup::new(fleet.clone(), holdings.clone()).run(stop.clone()));
-        (Self { fleet, holdings, poke, tasks, stop, lock, reporter }, receiver)
+        let _end_of_tasks = end.drop_guard();
+        (Self { fleet, holdings, poke, tasks, stop, lock, reporter, _end_of_tasks }, receiver)
     }
 
     /// Something changed that may call for an assignment: looks at the leases at once.

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info};
 
@@ -26,14 +27,15 @@ pub struct Holdings {
     fleet: Fleet,
     assignments: mpsc::Sender<Assignment>,
     keepers: TaskTracker,
+    end: CancellationToken,
     state: Mutex<State>,
 }
 
 impl Holdings {
-    /// Holds nothing yet; what is adopted is announced to `assignments`.
+    /// Holds nothing yet; what is adopted is announced to `assignments`, and kept until `end` at the latest.
     #[must_use]
-    pub fn new(fleet: Fleet, assignments: mpsc::Sender<Assignment>) -> Self {
-        Self { fleet, assignments, keepers: TaskTracker::new(), state: Mutex::default() }
+    pub fn new(fleet: Fleet, assignments: mpsc::Sender<Assignment>, end: CancellationToken) -> Self {
+        Self { fleet, assignments, keepers: TaskTracker::new(), end, state: Mutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -87,7 +89,8 @@ impl Holdings {
             }
             state.held.insert(lease.shard.clone(), held.clone());
         }
-        self.keepers.spawn(keeper.run());
+        let end = self.end.clone();
+        self.keepers.spawn(async move { end.run_until_cancelled(keeper.run()).await });
         info!(shard = %lease.shard, checkpoint = %lease.checkpoint, "took lease");
         let _worker_may_be_gone = self.assignments.send(Assignment { lease, held }).await;
         Ok(())
