@@ -30,6 +30,9 @@ pub use report::{Fault, LoadError, Stage, Warning};
 pub use resolve::{Loaded, load, load_bytes};
 pub use resolved::Resolved;
 
+#[cfg(test)]
+mod tests;
+
 /// Everything the daemon needs to know; made once from the properties file, the environment and defaults.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {

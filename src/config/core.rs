@@ -113,30 +113,22 @@ pub(super) fn clients(bean: &Bean, defaults: &Defaults<'_>, report: &mut Report)
         let region = given.or_else(|| defaults.region.clone());
         let key = format!("{client}.endpointOverride");
         let mut endpoint = bean.text(&key).map(str::to_owned);
-        match endpoint.as_deref().map(uri::scheme) {
-            Some(Ok(None)) => {
-                let text = endpoint.as_deref().unwrap_or_default();
-                let message = format!(
-                    "`{endpoint_key} = {text}`: expected a URL with its scheme; write http://{text} or https://{text}, or remove the line"
-                );
-                report.fault_java(
-                    Stage::Resolve,
-                    endpoint_key,
-                    message,
-                    "The URI scheme of endpointOverride must not be null.",
-                );
-            }
-            Some(_) => {}
-            None => {
-                endpoint = defaults.endpoint(service).map(str::to_owned);
-                if let Some(Err(java)) = endpoint.as_deref().map(uri::scheme) {
-                    let message =
-                        format!("AWS_ENDPOINT_URL_{service} or AWS_ENDPOINT_URL is no URL; correct the variable");
-                    report.fault_java(Stage::Resolve, endpoint_key, message, java);
-                }
-            }
+        if let Some(Ok(None)) = endpoint.as_deref().map(uri::scheme) {
+            let text = endpoint.as_deref().unwrap_or_default();
+            let message = format!(
+                "`{endpoint_key} = {text}`: expected a URL with its scheme; write http://{text} or https://{text}, \
+                 or remove the line",
+            );
+            let java = "The URI scheme of endpointOverride must not be null.";
+            report.fault_java(Stage::Resolve, endpoint_key, message, java);
         }
+        let given = endpoint.is_some();
+        endpoint = endpoint.or_else(|| defaults.endpoint(service).map(str::to_owned));
         check_region(region.as_deref(), endpoint.is_some(), host, defaults, report);
+        if let (false, Some(Err(java))) = (given, endpoint.as_deref().map(uri::scheme)) {
+            let message = format!("AWS_ENDPOINT_URL_{service} or AWS_ENDPOINT_URL is no URL; correct the variable");
+            report.fault_java(Stage::Resolve, endpoint_key, message, java);
+        }
         let chosen = bean.providers(credentials).or_else(|| bean.providers("kinesisCredentialsProvider"));
         let credentials = ClientCredentials {
             providers: chosen.map(|chosen| chosen.providers.clone()).unwrap_or_default(),
