@@ -7,6 +7,7 @@ use crate::types::{InitialPosition, WorkerId};
 
 mod arn;
 mod bean;
+mod clients;
 mod core;
 mod credentials;
 mod effective;
@@ -30,6 +31,9 @@ pub use report::{Fault, LoadError, Stage, Warning};
 pub use resolve::{Loaded, load, load_bytes};
 pub use resolved::Resolved;
 
+#[cfg(test)]
+mod tests;
+
 /// Everything the daemon needs to know; made once from the properties file, the environment and defaults.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -43,11 +47,11 @@ pub struct Config {
     pub table_name: String,
     /// `workerId`, else a random UUID.
     pub worker_id: WorkerId,
-    /// `regionName`; without it the SDK's own search decides.
+    /// `regionName`, else `AWS_REGION`, else the profile; without them instance metadata is asked at run time.
     pub region: Option<String>,
-    /// `kinesisEndpoint`.
+    /// `kinesisEndpoint`, else the variables of the SDK (`AWS_ENDPOINT_URL_KINESIS`, `AWS_ENDPOINT_URL`).
     pub kinesis_endpoint: Option<String>,
-    /// `dynamoDBEndpoint`.
+    /// `dynamoDBEndpoint`, else the variables of the SDK.
     pub dynamodb_endpoint: Option<String>,
     /// `dynamoDbClient.region`, else as `region`.
     pub dynamodb_region: Option<String>,
@@ -191,11 +195,11 @@ pub struct Processing {
     pub call_for_empty_lists: bool,
     /// `skipShardSyncAtWorkerInitializationIfLeasesExist`, which also turns the hash range filter of aggregates off.
     pub skip_shard_sync_if_leases_exist: bool,
-    /// `timeoutInSeconds`: longest wait for a message of the child; `None` waits for ever.
+    /// `timeoutInSeconds`: longest wait for a message of the child; `None` waits for ever. 0 only in strict mode.
     pub child_timeout: Option<Duration>,
     /// `taskBackoffTimeMillis`: wait before a failed step is tried again.
     pub task_backoff: Duration,
-    /// `shutdownGraceMillis`: longest wait of a graceful shutdown.
+    /// `shutdownGraceMillis`: longest wait of a graceful shutdown; [`SAFE_GRACE`] when absent, unless strict.
     pub shutdown_grace: Duration,
 }
 

@@ -10,7 +10,7 @@ use super::credentials::{self, Chosen};
 use super::environment::Defaults;
 use super::keys::{self, Key, Kind, Words};
 use super::lists::{self, Tag};
-use super::report::{Report, Stage};
+use super::report::{Report, Stage, shown};
 use super::values::{self, NotADuration, trim};
 use super::{region, uri};
 use crate::types::{EpochMillis, InitialPosition};
@@ -181,20 +181,8 @@ fn convert(spelled: &str, key: &Key, text: &str, context: &mut Context<'_>) -> O
             }
         },
         Kind::Duration => duration(spelled, text, context),
-        Kind::Region => {
-            if values::is_blank(text) {
-                context.fatal(spelled, text, "the name of a region", "region must not be blank or empty.");
-                return None;
-            }
-            Some(Value::Text(region::encode(text)))
-        }
-        Kind::Uri => match uri::scheme(text) {
-            Ok(_) => Some(Value::Text(text.to_owned())),
-            Err(java) => {
-                context.fatal(spelled, text, "a URL such as http://localhost:4566", java);
-                None
-            }
-        },
+        Kind::Region => region_name(spelled, text, context),
+        Kind::Uri => endpoint(spelled, text, context),
         Kind::Tags => {
             let (tags, refused) = lists::tags(text);
             for piece in refused {
@@ -216,6 +204,24 @@ fn convert(spelled: &str, key: &Key, text: &str, context: &mut Context<'_>) -> O
                 format!("`{spelled} = {text}`: no value can be given here; remove the line"),
                 java,
             );
+            None
+        }
+    }
+}
+
+fn region_name(spelled: &str, text: &str, context: &mut Context<'_>) -> Option<Value> {
+    if values::is_blank(text) {
+        context.fatal(spelled, text, "the name of a region", "region must not be blank or empty.");
+        return None;
+    }
+    Some(Value::Text(region::encode(text)))
+}
+
+fn endpoint(spelled: &str, text: &str, context: &mut Context<'_>) -> Option<Value> {
+    match uri::scheme(text) {
+        Ok(_) => Some(Value::Text(text.to_owned())),
+        Err(java) => {
+            context.fatal(spelled, text, "a URL such as http://localhost:4566", java);
             None
         }
     }
@@ -291,9 +297,14 @@ fn apply_credentials(bean: &mut Bean, spelled: &str, key: &'static Key, text: &s
         );
     }
     if key.name.ends_with(".class") {
+        let text = shown(spelled, text);
         match credentials::decode_bean(text) {
             Ok(chosen) => drop(bean.fields.insert(key.field, Value::Providers(chosen))),
-            Err(java) => context.fatal(spelled, text, "the name of a credentials provider", java),
+            Err((stage, java)) => {
+                let message =
+                    format!("`{spelled} = {text}`: no such credentials provider; write DefaultCredentialsProvider");
+                context.report.fault_java(stage, spelled, message, java);
+            }
         }
         return;
     }

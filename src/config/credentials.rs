@@ -6,7 +6,7 @@
 //! `KclStsAssumeRoleCredentialsProvider`, `NestedPropertyKey`.
 
 use super::environment::Defaults;
-use super::report::Report;
+use super::report::{Report, Stage};
 use super::values::{split, trim};
 use super::{CredentialsProvider, region, uri};
 
@@ -180,12 +180,21 @@ fn old_generation(
 /// Decodes the bean form `….class = NAME`.
 ///
 /// # Errors
-/// Java's message.
-pub(super) fn decode_bean(name: &str) -> Result<Chosen, String> {
+/// When and how the reference fails; some classes are there, but cannot be built without settings.
+pub(super) fn decode_bean(name: &str) -> Result<Chosen, (Stage, String)> {
     let short = name.strip_prefix(SDK).unwrap_or(name);
+    let late = match short {
+        "StaticCredentialsProvider" => "Credentials must not be null.",
+        "ProcessCredentialsProvider" => "command must not be null.",
+        "AwsCredentialsProviderChain" => "No credential providers were specified.",
+        _ => "",
+    };
+    if !late.is_empty() {
+        return Err((Stage::Resolve, late.to_owned()));
+    }
     let provider = plain(short, &[]).ok_or_else(|| {
         let prefix = SDK.trim_end_matches('.');
-        format!("Unable to load class {name}. Attempted: ({name}, {prefix}.{name}, {prefix}${name})")
+        (Stage::Load, format!("Unable to load class {name}. Attempted: ({name}, {prefix}.{name}, {prefix}${name})"))
     })?;
     Ok(Chosen { providers: vec![provider], is_chain: false })
 }

@@ -84,6 +84,17 @@ pub fn one_line(text: &str) -> String {
     line
 }
 
+/// The value of a key as it may be shown: whatever may hold a secret is cut.
+#[must_use]
+pub fn shown<'a>(key: &str, value: &'a str) -> &'a str {
+    let key = key.to_ascii_lowercase();
+    if key.contains("credential") {
+        return value.split('|').next().unwrap_or_default();
+    }
+    let secret = ["secret", "password", "token", "accesskey", "externalid"].iter().any(|word| key.contains(word));
+    if secret { "…" } else { value }
+}
+
 /// Faults and warnings of one load, in the order in which they are found.
 #[derive(Debug, Default)]
 pub(super) struct Report {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::bean::{self, Bean, CLIENTS, Context};
+use super::clients;
 use super::core::{self, Names};
 use super::effective;
 use super::environment::Defaults;
@@ -55,7 +56,7 @@ pub fn load_bytes(bytes: &[u8], path: &Path, environment: &Environment) -> Resul
     let bean = apply_all(&entries, &defaults, strict, &mut report);
     let names = required(&bean, &mut report);
     let daemon = daemon(&entries, &mut report);
-    let clients = core::clients(&bean, &defaults, &mut report);
+    let clients = clients::clients(&bean, &defaults, &mut report);
     let resolved = Resolved {
         daemon,
         multilang: core::multilang(&bean, &names),
@@ -116,7 +117,8 @@ fn apply_all(entries: &[(String, String)], defaults: &Defaults<'_>, strict: bool
         match key.honoured {
             Honoured::Yes => {}
             Honoured::NotYet => not_yet.push(name.as_str()),
-            Honoured::NoEffectInReference if key.kind == Kind::Impossible => {}
+            // fatal anyway, and a line of every sample file
+            Honoured::NoEffectInReference if key.kind == Kind::Impossible || key.name == "processingLanguage" => {}
             Honoured::NoEffectInReference => {
                 report.warn(
                     name,
@@ -200,7 +202,7 @@ fn required(bean: &Bean, report: &mut Report) -> Names {
         },
         None if values::is_blank(&stream) => {
             let java = "Stream name or Stream Arn is required. Stream Arn takes precedence if both are passed in.";
-            report.fault(Stage::Load, "streamName", format!("{java}: add `streamName = NAME`"));
+            report.fault(Stage::Load, "streamName", format!("{java} Add `streamName = NAME`"));
         }
         None => {}
     }

@@ -2,7 +2,7 @@
 
 use super::bean::CLIENTS;
 use super::keys::{self, KEYS, Key};
-use super::report::{Report, Stage};
+use super::report::{Report, Stage, shown};
 
 const NO_DIMENSIONS: &str =
     "Cannot invoke \"java.util.Set.toArray(Object[])\" because \"this.metricsEnabledDimensions\" is null";
@@ -20,6 +20,7 @@ pub(super) fn is_ours(key: Option<&str>) -> bool {
 
 /// Reports a key that [`keys::find`] does not know.
 pub(super) fn report(name: &str, text: &str, strict: bool, report: &mut Report) {
+    let value = shown(name, text);
     if let Some(java) = subscript_fault(name) {
         let message = format!("`{name}`: brackets have no meaning in a key; remove them");
         return report.fault_java(Stage::Load, name, message, java);
@@ -28,22 +29,21 @@ pub(super) fn report(name: &str, text: &str, strict: bool, report: &mut Report) 
         let message = format!("`{name}`: the key has no parts; remove the line");
         return report.fault_java(Stage::Load, name, message, NO_DIMENSIONS);
     }
-    if let Some((stage, java)) = client_fault(name) {
+    if let Some((stage, java)) = client_fault(name, text) {
         let message =
-            format!("`{name} = {text}`: this setting of the client cannot be given in a file; remove the line");
+            format!("`{name} = {value}`: this setting of the client cannot be given in a file; remove the line");
         return report.fault_java(stage, name, message, java);
     }
-    if let Some((prefix, leaf)) = name.split_once("CredentialsProvider.") {
-        if matches!(prefix, "kinesis" | "dynamoDB" | "cloudWatch") && leaf != "class" {
-            let java = "Unable to to introspect or handle software.amazon.awssdk.auth.credentials.AwsCredentialsProvider \
-                        as it doesn't have a builder or create method.";
-            return report.fault_java(
-                Stage::Load,
-                name,
-                format!("`{name}`: only `.class` can be given; remove the line"),
-                java,
-            );
-        }
+    let bean = name.split_once("CredentialsProvider.");
+    if bean.is_some_and(|(client, leaf)| matches!(client, "kinesis" | "dynamoDB" | "cloudWatch") && leaf != "class") {
+        let java = "Unable to to introspect or handle software.amazon.awssdk.auth.credentials.AwsCredentialsProvider \
+                    as it doesn't have a builder or create method.";
+        return report.fault_java(
+            Stage::Load,
+            name,
+            format!("`{name}`: only `.class` can be given; remove the line"),
+            java,
+        );
     }
     if let Some(own) = near_own(name) {
         let message = format!("`{name}`: no such key; did you mean `{own}`?");
@@ -53,14 +53,14 @@ pub(super) fn report(name: &str, text: &str, strict: bool, report: &mut Report) 
         return report.warn(name, message);
     }
     if name.starts_with(OWN_PREFIX) {
-        let message = format!("`{name} = {text}`: no such key; known is {}; remove the line", OWN.join(", "));
+        let message = format!("`{name} = {value}`: no such key; known is {}; remove the line", OWN.join(", "));
         return report.fault(Stage::Load, name, message);
     }
     if let Some((_, cure)) = keys::OBSOLETE.iter().find(|(old, _)| *old == name) {
-        return report.warn(name, format!("`{name} = {text}`: this key has no effect any more; {cure}"));
+        return report.warn(name, format!("`{name} = {value}`: this key has no effect any more; {cure}"));
     }
     let cure = nearest(name).map_or_else(|| "remove the line".to_owned(), |key| format!("did you mean `{key}`?"));
-    report.warn(name, format!("`{name} = {text}`: unknown key, ignored; {cure}"));
+    report.warn(name, format!("`{name} = {value}`: unknown key, ignored; {cure}"));
 }
 
 /// Whether `name` is one of ours, mistyped.
@@ -86,6 +86,16 @@ fn subscript_fault(name: &str) -> Option<String> {
     }
     if rest && super::values::int(inside).is_none() {
         return Some(format!("Invalid index value '{inside}'"));
+    }
+    if rest
+        && name[close + 1..].starts_with('.')
+        && KEYS.iter().any(|key| {
+            key.name.split('.').next() == Some(property) && key.name != property || key.bean == Some(property)
+        })
+        && !is_client
+        && !CLIENTS.contains(&property)
+    {
+        return Some(format!("Property '{property}' is not indexed on bean class {BEAN}"));
     }
     let known = keys::find(&super::bean::folded(property));
     if property == "metricsEnabledDimensions" {
@@ -117,7 +127,18 @@ fn not_indexed(key: &Key) -> String {
             format!("Property '{name}' is not indexed on bean class {BEAN}")
         }
         _ if name == "retrievalMode" => format!("Property '{name}' is not indexed on bean class {BEAN}"),
-        _ => "Cannot invoke \"Object.getClass()\" because \"array\" is null".to_owned(),
+        Kind::BoxedInt
+        | Kind::BoxedLong
+        | Kind::BoxedBool
+        | Kind::Text
+        | Kind::Enum(_)
+        | Kind::EpochSeconds
+        | Kind::Duration
+        | Kind::Region
+        | Kind::Tags
+        | Kind::Names
+        | Kind::Threads
+        | Kind::Impossible => "Cannot invoke \"Object.getClass()\" because \"array\" is null".to_owned(),
     }
 }
 
@@ -128,7 +149,7 @@ fn no_getter(name: &str) -> String {
 /// An unknown leaf of an SDK client is fatal, unlike any other unknown key.
 ///
 /// Source: daemon 3.5.1 `BuilderDynaBean` over the builders of AWS SDK for Java 2.41.
-fn client_fault(name: &str) -> Option<(Stage, String)> {
+fn client_fault(name: &str, text: &str) -> Option<(Stage, String)> {
     let (client, leaf) = name.split_once('.').filter(|(client, _)| CLIENTS.contains(client))?;
     let (first, nested) = leaf.split_once('.').map_or((leaf, None), |(first, rest)| (first, Some(rest)));
     const OPEN: [&str; 7] = [
@@ -144,6 +165,10 @@ fn client_fault(name: &str) -> Option<(Stage, String)> {
     let unknown = |leaf: &str| (Stage::Load, format!("Unknown property: {leaf}"));
     let unconvertible = |class: &str| (Stage::Load, format!("Can't convert value '' to type class {class}"));
     let mutator = |leaf: &str| (Stage::Resolve, format!("Unable to find mutator for {leaf} of type java.lang.String"));
+    let timeout = matches!(nested, Some("apiCallTimeout" | "apiCallAttemptTimeout"));
+    if first == "overrideConfiguration" && timeout && super::values::duration(super::values::trim(text)).is_err() {
+        return Some((Stage::Load, "Text cannot be parsed to a Duration".to_owned()));
+    }
     match (first, nested) {
         (
             "overrideConfiguration",
@@ -164,12 +189,21 @@ fn client_fault(name: &str) -> Option<(Stage, String)> {
         ("accountIdEndpointMode", _) if client == "dynamoDbClient" => {
             Some(unconvertible("software.amazon.awssdk.awscore.endpoints.AccountIdEndpointMode"))
         }
-        ("class", None) => Some((Stage::Load, format!("Unable to load class {name}"))),
+        ("class", None) if text == class_of(client) => None,
+        ("class", None) => Some((Stage::Load, format!("Unable to load class {text}. Attempted: ({text})"))),
         (first, _) if SIMPLE.contains(&first) => None,
         (first, _) if OPEN.contains(&first) || first == "putAuthScheme" => {
             Some(unconvertible("software.amazon.kinesis.multilang.config.BuilderDynaBean"))
         }
         (first, _) => Some(unknown(first)),
+    }
+}
+
+fn class_of(client: &str) -> &'static str {
+    match client {
+        "kinesisClient" => "software.amazon.awssdk.services.kinesis.KinesisAsyncClient",
+        "dynamoDbClient" => "software.amazon.awssdk.services.dynamodb.DynamoDbAsyncClient",
+        _ => "software.amazon.awssdk.services.cloudwatch.CloudWatchAsyncClient",
     }
 }
 

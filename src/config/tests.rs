@@ -1,0 +1,436 @@
+//! Table tests, one for each quirk; the golden cases hold the values themselves.
+
+use std::path::Path;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::types::EpochMillis;
+
+const BASE: &str = "executableName = app.py\nstreamName = stream1\napplicationName = app1\n\
+                    AwsCredentialsProvider = DefaultCredentialsProvider\nregionName = us-east-1\n";
+
+fn outcome(text: &str, strict: bool) -> Result<Loaded, LoadError> {
+    let mut environment = Environment::from_variables([("AWS_EC2_METADATA_DISABLED", "true")]);
+    environment.strict = strict;
+    load_bytes(text.as_bytes(), Path::new("app.properties"), &environment)
+}
+
+fn with(lines: &str) -> Loaded {
+    outcome(&format!("{BASE}{lines}\n"), false).unwrap_or_else(|error| panic!("{lines}: {error}"))
+}
+
+fn refused(lines: &str) -> LoadError {
+    outcome(&format!("{BASE}{lines}\n"), false).expect_err(lines)
+}
+
+fn warnings(lines: &str) -> Vec<String> {
+    with(lines).warnings.iter().map(ToString::to_string).collect()
+}
+
+fn fault_keys(error: &LoadError) -> Vec<&str> {
+    error.faults.iter().filter_map(|fault| fault.key.as_deref()).collect()
+}
+
+#[test]
+fn a_plain_file_gives_the_defaults_and_no_warning() {
+    let Loaded { config, warnings, .. } = with("");
+    assert_eq!(warnings, []);
+    assert_eq!(config.command, ["app.py"]);
+    assert_eq!((config.table_name.as_str(), config.region.as_deref()), ("app1", Some("us-east-1")));
+    assert_eq!(config.coordination.failover_time, Duration::from_secs(10));
+    assert_eq!(config.coordination.lease_assignment_interval, Duration::from_secs(20));
+    assert_eq!(config.initial_position, InitialPosition::Latest);
+    assert!(matches!(config.retrieval, Retrieval::FanOut(FanOut { ref consumer_name, .. }) if consumer_name == "app1"));
+    assert_eq!(config.credentials.dynamodb, [CredentialsProvider::Default]);
+    assert!(!config.strict);
+}
+
+#[test]
+fn all_faults_are_reported_at_once_and_the_first_is_javas() {
+    let error =
+        outcome("metricsLevel = LOUD\nmaxRecords = 20000\nmaxActiveThreads = x\nworkerId =\n", false).unwrap_err();
+    let keys = fault_keys(&error);
+    assert_eq!(keys[0], "executableName");
+    for key in [
+        "metricsLevel",
+        "applicationName",
+        "streamName",
+        "AwsCredentialsProvider",
+        "maxActiveThreads",
+        "regionName",
+        "maxRecords",
+        "workerId",
+    ] {
+        assert!(keys.contains(&key), "{key} is not in {keys:?}");
+    }
+    assert_eq!(error.to_string().lines().count(), error.faults.len());
+}
+
+#[test]
+fn a_value_cannot_break_a_line_of_a_message() {
+    let error = refused("streamArn = a\\nb");
+    assert_eq!(error.to_string().lines().count(), 1, "{error}");
+}
+
+#[test]
+fn equal_to_the_default_of_the_type_means_unset() {
+    let table = [
+        ("failoverTimeMillis=0", 10_000),
+        ("failoverTimeMillis=abc", 10_000),
+        ("failoverTimeMillis=", 10_000),
+        ("failoverTimeMillis=+7", 7),
+    ];
+    for (line, millis) in table {
+        assert_eq!(with(line).config.coordination.failover_time, Duration::from_millis(millis), "{line}");
+    }
+}
+
+#[test]
+fn a_boxed_key_takes_false_from_a_blank_value() {
+    for line in [
+        "isGracefulLeaseHandoffEnabled =",
+        "isGracefulLeaseHandoffEnabled = maybe",
+        "isGracefulLeaseHandoffEnabled = no",
+    ] {
+        assert!(!with(line).config.coordination.graceful_handoff, "{line}");
+    }
+    assert!(warnings("isGracefulLeaseHandoffEnabled =")[0].contains("`false` is used"));
+    assert_eq!(warnings("isGracefulLeaseHandoffEnabled = no"), [""; 0]);
+}
+
+#[test]
+fn a_primitive_bool_is_not_trimmed() {
+    assert!(with("callProcessRecordsEvenForEmptyRecordList = YES").config.processing.call_for_empty_lists);
+    assert!(!with("callProcessRecordsEvenForEmptyRecordList = true ").config.processing.call_for_empty_lists);
+}
+
+#[test]
+fn a_polling_key_selects_polling_unless_it_counts_as_unset() {
+    let polls = |line| matches!(with(line).config.retrieval, Retrieval::Polling(_));
+    let table = [
+        ("maxRecords = 5", true),
+        ("pollingConfig.maxRecords = 5", true),
+        ("maxRecords = 0", false),
+        ("maxRecords = abc", false),
+        ("retryGetRecordsInSeconds = abc", true), // boxed: 0 is a value
+        ("retrievalMode = polling", true),
+        ("retrievalMode = FanOut\nmaxRecords = 5", false),
+    ];
+    for (line, polling) in table {
+        assert_eq!(polls(line), polling, "{line}");
+    }
+}
+
+#[test]
+fn an_epoch_position_is_seconds() {
+    let position = with("initialPositionInStreamExtended = 5").config.initial_position;
+    assert_eq!(position, InitialPosition::AtTimestamp(EpochMillis(5_000)));
+}
+
+#[test]
+fn the_grace_of_a_stop_is_ours_only_when_the_file_is_silent() {
+    let grace = |lines, strict| outcome(&format!("{BASE}{lines}\n"), strict).unwrap().config.processing.shutdown_grace;
+    assert_eq!(grace("", false), SAFE_GRACE);
+    assert_eq!(grace("", true), Duration::ZERO);
+    assert_eq!(grace("shutdownGraceMillis = 0", false), Duration::ZERO);
+    assert_eq!(grace("shutdownGraceMillis = 3000", false), Duration::from_secs(3));
+}
+
+#[test]
+fn strict_comes_from_the_file_or_the_command_line() {
+    assert!(with("multilangd.compatibility = strict").config.strict);
+    assert!(!with("multilangd.compatibility = safe").config.strict);
+    assert!(outcome(BASE, true).unwrap().config.strict);
+    assert_eq!(fault_keys(&refused("multilangd.compatibility = lax")), ["multilangd.compatibility"]);
+}
+
+#[test]
+fn an_unknown_or_mistyped_own_key_is_refused() {
+    for line in ["multilangd.compatability = strict", "multilangd.foo = 1", "Multilangd.compatibility = strict"] {
+        assert_eq!(refused(line).faults.len(), 1, "{line}");
+    }
+}
+
+#[test]
+fn a_worker_id_that_could_be_another_row_is_refused_in_safe_mode_only() {
+    for worker in ["Leader", "Migration3.0", "TableMigration3.5", "shardId-000000000001", "caf\\u00e9"] {
+        let line = format!("workerId = {worker}");
+        assert_eq!(fault_keys(&refused(&line)), ["workerId"], "{worker}");
+        assert!(outcome(&format!("{BASE}{line}\n"), true).is_ok(), "{worker}");
+    }
+}
+
+#[test]
+fn names_of_the_first_sdk_are_taken_unless_strict() {
+    let table = [
+        ("DefaultAWSCredentialsProviderChain", vec![CredentialsProvider::Default]),
+        (
+            "com.amazonaws.auth.profile.ProfileCredentialsProvider|dev",
+            vec![CredentialsProvider::Profile(Some("dev".to_owned()))],
+        ),
+        (
+            "EC2ContainerCredentialsProviderWrapper",
+            vec![CredentialsProvider::Container, CredentialsProvider::InstanceProfile],
+        ),
+        // what works with the reference keeps its identity
+        (
+            "com.amazonaws.auth.profile.ProfileCredentialsProvider,EnvironmentVariableCredentialsProvider",
+            vec![CredentialsProvider::Environment],
+        ),
+    ];
+    for (value, providers) in table {
+        let text = BASE.replace("DefaultCredentialsProvider", value);
+        let loaded = outcome(&text, false).unwrap();
+        assert_eq!(loaded.config.credentials.kinesis, providers, "{value}");
+        assert!(!loaded.warnings.is_empty(), "{value}");
+        assert_eq!(outcome(&text, true).is_ok(), value.contains(','), "{value}");
+    }
+}
+
+#[test]
+fn no_message_shows_the_arguments_of_a_credentials_provider() {
+    let values = [
+        "StaticCredentialsProvider|AKID|S3CRET",
+        "StsAssumeRoleCredentialsProvider|a|b|externalId=S3CRET=x",
+        "NoSuch|S3CRET",
+    ];
+    for value in values {
+        let error = outcome(&BASE.replace("DefaultCredentialsProvider", value), false).unwrap_err();
+        let said = format!("{error}{:?}{:?}", error.warnings, error.faults);
+        assert!(!said.contains("S3CRET"), "{said}");
+    }
+    for line in
+        ["kinesisCredentialsProvider.class = A|S3CRET", "awsSecretKey = S3CRET", "AwsCredentialsProviderX = A|S3CRET"]
+    {
+        let said = format!("{:?}", outcome(&format!("{BASE}{line}\n"), false));
+        assert!(!said.contains("S3CRET"), "{said}");
+    }
+}
+
+#[test]
+fn what_java_swallows_is_said() {
+    let table = [
+        ("failovertimemillis = 5", "did you mean `failoverTimeMillis`?"),
+        ("foo = bar", "unknown key, ignored"),
+        ("timestampAtInitialPositionInStream = 1", "initialPositionInStreamExtended"),
+        ("failoverTimeMillis = 10s", "the default 10000 is used"),
+        ("failoverTimeMillis = -1", "10000 is used"),
+        ("cleanupLeasesUponShardCompletion = false", "no effect"),
+        ("validateSequenceNumberBeforeCheckpointing = true", "no effect"),
+        ("tableName = t ", "blanks at the end"),
+        ("workerId = a\nworkerIdentifier = b", "write the same setting"),
+        ("kinesisClient.region = eu-west-1", "write the same setting"),
+        ("timeoutInSeconds = abc", "no limit is used"),
+        ("kinesisEndpoint = localhost:4566", "http://localhost:4566"),
+        ("maxRecords = 5", "defaulting to polling"),
+        ("idleTimeBetweenReadsInMillis = 5", "Defaulting to minimum 200"),
+        ("workerMetricsTags = a", "Invalid tag a, ignoring it"),
+    ];
+    for (line, part) in table {
+        let said = warnings(line);
+        assert!(said.iter().any(|warning| warning.contains(part)), "{line}: {said:?}");
+    }
+}
+
+#[test]
+fn keys_not_honoured_yet_are_named_in_one_line() {
+    let said = warnings("metricsLevel = NONE\nmetricsBufferTimeMillis = 5\ndisableWorkerMetrics = true");
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(
+        ["metricsLevel", "metricsBufferTimeMillis", "disableWorkerMetrics"].iter().all(|key| said[0].contains(key))
+    );
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let error = load(Path::new("/nonexistent/app.properties"), &Environment::default()).unwrap_err();
+    assert!(error.to_string().contains("'/nonexistent/app.properties'"), "{error}");
+}
+
+#[test]
+fn the_region_may_come_from_instance_metadata_only_if_that_is_not_switched_off() {
+    let text = BASE.replace("regionName = us-east-1\n", "");
+    let loaded = load_bytes(text.as_bytes(), Path::new("f"), &Environment::default()).unwrap();
+    assert_eq!(loaded.config.region, None);
+    assert_eq!(fault_keys(&outcome(&text, false).unwrap_err()), ["regionName"]);
+    let environment = Environment::from_variables([("AWS_REGION", "eu-west-1"), ("AWS_DEFAULT_REGION", "x")]);
+    let loaded = load_bytes(text.as_bytes(), Path::new("f"), &environment).unwrap();
+    assert_eq!(loaded.config.region.as_deref(), Some("eu-west-1"));
+}
+
+#[test]
+fn every_key_is_found_under_each_of_its_names() {
+    for key in &keys::KEYS {
+        assert_eq!(keys::find(key.name), Some(key));
+        if let Some(bean) = key.bean {
+            assert_eq!(keys::find(&format!("{bean}.{}", key.name)), Some(key));
+        }
+        assert!(!key.help.is_empty() && !key.default.is_empty(), "{}", key.name);
+    }
+}
+
+fn entries(text: &[u8]) -> Vec<(String, String)> {
+    properties::parse(text).unwrap()
+}
+
+#[test]
+fn the_reader_keeps_javas_corners() {
+    let table: [(&[u8], &str, &str); 16] = [
+        (b"a = = x", "a", "= x"),
+        (b"a b ", "a", "b "),
+        (b"a\x85\xe9=\x80", "a\u{85}\u{e9}", "\u{80}"), // Latin-1, not windows-1252
+        (b"\xef\xbb\xbfa=b", "\u{ef}\u{bb}\u{bf}a", "b"),
+        (b"a=b\rc=d", "a", "b"),
+        (b"a=b\\\r\n  c", "a", "bc"),
+        (b"a=b\\", "a", "b"),
+        (b"a=b\\\n", "a", "b"),
+        (b"a=b\\\n\xa0c", "a", "b\u{a0}c"), // a no-break blank is no blank
+        (b"a=b\\\n#c", "a", "b#c"),
+        (b"\\\n#c\na=b", "a", "b"), // nothing but a continuation mark: the comment counts
+        (b"a=b\\ \nc=d", "a", "b "),
+        (b"a=\\ud83d\\ude00", "a", "\u{1f600}"),
+        (b"a\\ b\\==c", "a b=", "c"),
+        (b"a=\x00", "a", "\0"),
+        (b"\\", "", ""),
+    ];
+    for (text, key, value) in table {
+        assert_eq!(entries(text)[0], (key.to_owned(), value.to_owned()), "{}", text.escape_ascii());
+    }
+    assert_eq!(entries(b"a=1\nb=2\na=3"), [("a".to_owned(), "3".to_owned()), ("b".to_owned(), "2".to_owned())]);
+    assert_eq!(entries(b"\\\r\n"), []);
+    for broken in [&b"a=\\u12"[..], b"a=\\u12g4", b"\\u=1"] {
+        assert!(properties::parse(broken).is_err(), "{}", broken.escape_ascii());
+    }
+    assert_eq!(properties::parse(b"a=1\n# c\n\nb=\\u1").unwrap_err().line, 4);
+}
+
+#[test]
+fn entries_are_walked_in_the_order_of_javas_hash_table() {
+    let last = |keys: &[&str], a: &str, b: &str| {
+        let order = order::walk(keys);
+        let place = |name: &str| order.iter().position(|index| keys[*index] == name);
+        if place(a) > place(b) { a.to_owned() } else { b.to_owned() }
+    };
+    // CONFIGURATION section 3: size of the table, then who wins
+    let table = [(2, "workerIdentifier"), (13, "workerIdentifier"), (25, "workerId"), (50, "workerId")];
+    for (count, winner) in table {
+        let filler: Vec<String> = (2..count).map(|index| format!("x{index}")).collect();
+        let mut keys = vec!["workerId", "workerIdentifier"];
+        keys.extend(filler.iter().map(String::as_str));
+        assert_eq!(last(&keys, "workerId", "workerIdentifier"), winner, "{count}");
+    }
+}
+
+#[test]
+fn durations_are_read_and_written_as_java_does() {
+    use values::NotADuration::{Form, Negative, Overflow};
+    let table = [
+        ("P1D", Ok("PT24H")),
+        ("pt15m", Ok("PT15M")),
+        ("p1dt2h3.5s", Ok("PT26H3.5S")),
+        ("-P-1D", Ok("PT24H")),
+        ("PT1M-1S", Ok("PT59S")),
+        ("PT1,5S", Ok("PT1.5S")),
+        ("PT0S", Ok("PT0S")),
+        ("15m", Err(Form)),
+        ("PT", Err(Form)),
+        ("P1DT", Err(Form)),
+        ("PT.5S", Err(Form)),
+        ("PT1M1H", Err(Form)),
+        ("PT-0.5S", Err(Negative)),
+        ("P106751991167301D", Err(Overflow)),
+    ];
+    for (text, expected) in table {
+        assert_eq!(values::duration(text).map(|duration| duration.to_string()), expected.map(str::to_owned), "{text}");
+    }
+}
+
+#[test]
+fn floating_point_numbers_take_javas_forms() {
+    let table = [
+        ("1e3", Some(1e3)),
+        (".9", Some(0.9)),
+        ("0.75d", Some(0.75)),
+        ("0x1p-2", Some(0.25)),
+        ("1e400", Some(f64::INFINITY)),
+        ("inf", None),
+        ("0x1", None),
+        ("1_0", None),
+        ("d", None),
+        (".", None),
+    ];
+    for (text, expected) in table {
+        assert_eq!(values::double(text), expected, "{text}");
+    }
+    assert!(values::double("NaN").is_some_and(f64::is_nan));
+}
+
+#[test]
+fn dimensions_are_cut_by_the_tokenizer() {
+    let table: [(&str, &[&str]); 8] = [
+        ("C_D", &["C", "D"]),
+        ("a.b,a-b", &["a-b", "a.b"]),
+        ("a/x,b", &["a"]),
+        ("{\"a b\",c}", &["a b", "c"]),
+        ("'a\\101'", &["aA"]),
+        ("\"\"", &[""]),
+        ("é", &["é"]),
+        ("", &[]),
+    ];
+    for (text, names) in table {
+        assert_eq!(lists::names(text), names, "{text}");
+    }
+}
+
+/// Bytes that make every rule of the format meet every other.
+fn awkward_bytes() -> impl Strategy<Value = Vec<u8>> {
+    let pieces = prop::sample::select(vec![
+        "a", "key", " ", "\t", "\u{c}", "\n", "\r", "\r\n", "=", ":", "#", "!", "\\", "\\\n", "\\\r\n", "\\u0041",
+        "\\u00e9", "\\t", "\\=", "x1",
+    ]);
+    prop::collection::vec(pieces, 0..40).prop_map(|pieces| pieces.concat().into_bytes())
+}
+
+proptest! {
+    #[test]
+    fn loading_any_bytes_gives_a_configuration_or_faults(bytes: Vec<u8>, strict: bool) {
+        let environment = Environment { strict, ..Environment::default() };
+        let with_base = [BASE.as_bytes(), &bytes].concat();
+        for text in [&bytes, &with_base] {
+            if let Err(error) = load_bytes(text, Path::new("f"), &environment) {
+                prop_assert!(!error.faults.is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn any_value_of_any_key_gives_a_configuration_or_faults(index in 0..keys::KEYS.len(), value in "\\PC{0,20}") {
+        let escaped: String = value.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
+        let text = format!("{BASE}{}={escaped}\n", keys::KEYS[index].name);
+        if let Err(error) = outcome(&text, false) {
+            prop_assert_eq!(error.to_string().lines().count(), error.faults.len());
+        }
+    }
+
+    #[test]
+    fn a_second_reader_of_the_format_agrees(bytes in awkward_bytes()) {
+        // the crate ends otherwise in two corners: a mark of continuation at the end of the file or on a line of
+        // its own, and the place of a comment after it
+        let text = String::from_utf8_lossy(&bytes);
+        prop_assume!(!text.split(['\n', '\r']).any(|line| line.trim_matches([' ', '\t', '\u{c}']).chars().all(|c| c == '\\') && line.contains('\\')));
+        prop_assume!(!text.trim_end_matches(['\n', '\r', ' ', '\t', '\u{c}']).ends_with('\\'));
+        let Ok(second) = java_properties::read(&bytes[..]) else { return Ok(()) };
+        let ours: std::collections::HashMap<String, String> = entries(&bytes).into_iter().collect();
+        prop_assert_eq!(ours, second);
+    }
+
+    #[test]
+    fn the_walk_visits_every_entry_once(keys in prop::collection::btree_set("[a-zA-Z.]{1,12}", 0..200)) {
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        let mut order = order::walk(&keys);
+        order.sort_unstable();
+        prop_assert_eq!(order, (0..keys.len()).collect::<Vec<_>>());
+    }
+}
