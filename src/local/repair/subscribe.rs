@@ -18,6 +18,7 @@ use super::Repair;
 use super::family::{children, is_closed};
 use super::get_records::millis_behind;
 use super::wire::Wire;
+use crate::types::SequenceNumber;
 
 /// Bytes of data and partition keys that one event brings at most, after its first record.
 const MOST_BYTES: usize = 2 << 20;
@@ -29,6 +30,46 @@ struct Subscription {
     wire: Wire,
     stream: String,
     shard: String,
+    from: Start,
+}
+
+/// Where the caller wants to begin. The emulator forgets all but the type of a starting position and begins at the
+/// oldest record, so the records before are left out here.
+#[derive(Clone, Debug, PartialEq)]
+enum Start {
+    /// Where the emulator begins.
+    Anywhere,
+    /// At this record or later.
+    At(SequenceNumber),
+    /// After this record.
+    After(SequenceNumber),
+    /// At the first record that arrived then or later, in seconds since the Unix epoch.
+    Since(f64),
+}
+
+impl Start {
+    fn of(question: &Value) -> Self {
+        let position = &question["StartingPosition"];
+        let sequence = || position["SequenceNumber"].as_str().and_then(|text| text.parse().ok());
+        let start = match position["Type"].as_str() {
+            Some("AT_SEQUENCE_NUMBER") => sequence().map(Self::At),
+            Some("AFTER_SEQUENCE_NUMBER") => sequence().map(Self::After),
+            Some("AT_TIMESTAMP") => position["Timestamp"].as_f64().map(Self::Since),
+            Some(_) | None => None,
+        };
+        start.unwrap_or(Self::Anywhere)
+    }
+
+    fn takes(&self, record: &Document) -> bool {
+        let (sequence, arrival) = place_of(record);
+        let Ok(sequence) = sequence.parse::<SequenceNumber>() else { return true };
+        match self {
+            Self::Anywhere => true,
+            Self::At(first) => sequence >= *first,
+            Self::After(last) => sequence > *last,
+            Self::Since(moment) => arrival >= moment.floor(), // the emulator stamps whole seconds
+        }
+    }
 }
 
 /// Answers SubscribeToShard; the events end with the backend.
@@ -43,6 +84,7 @@ pub(super) async fn answer(repair: &Repair, wire: Wire, question: &Value, reques
         wire,
         stream: repair.store.stream_name_from_arn(consumer).unwrap_or_default(),
         shard: question["ShardId"].as_str().unwrap_or_default().to_owned(),
+        from: Start::of(question),
     };
     let stop = repair.stop.clone().cancelled_owned();
     let (parts, body) = answer.into_parts();
@@ -69,6 +111,7 @@ impl Subscription {
             let children = Document::serialized(&children(&stream.shards, &self.shard)).unwrap_or(Document::Null);
             return self.frames(&message, vec![event_of(Vec::new(), None, 0, Some(children))], frame);
         }
+        let records: Vec<_> = records.into_iter().filter(|record| self.from.takes(record)).collect();
         if records.is_empty() {
             return self.frames(&message, vec![event_of(records, continuation, 0, None)], frame);
         }
