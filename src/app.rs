@@ -25,7 +25,7 @@ use crate::retrieval::prefetch::PrefetchLimits;
 use crate::retrieval::registration::consumer_arn;
 use crate::stream::StreamError;
 use crate::stream::kinesis::Kinesis;
-use crate::worker::Worker;
+use crate::worker::{Worker, WorkerError};
 
 pub mod aws;
 pub mod logging;
@@ -140,12 +140,19 @@ pub async fn serve_with(
     progress: Arc<dyn Progress>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    let place = place(config.dynamodb_endpoint.as_deref(), "dynamoDBEndpoint", &config);
+    let table = config.table_name.clone();
     let worker = tokio::select! {
         biased;
         () = stop.cancelled() => return Ok(()),
         worker = build(config, clients, progress) => worker?,
     };
-    Ok(worker.run(stop).await?)
+    match worker.run(stop).await {
+        Err(WorkerError::Start(error)) => {
+            Err(error).with_context(|| format!("this worker cannot join the fleet of table `{table}` {place}"))
+        }
+        result => Ok(result?),
+    }
 }
 
 async fn build(config: Config, clients: aws::Clients, progress: Arc<dyn Progress>) -> anyhow::Result<Worker> {
@@ -192,7 +199,10 @@ async fn source(
     kinesis: &Arc<Kinesis>,
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<Arc<dyn RecordSource>> {
-    reach(kinesis).await.with_context(|| format!("stream of `{}` cannot be read", config.source.display()))?;
+    reach(kinesis).await.with_context(|| {
+        let place = place(config.kinesis_endpoint.as_deref(), "kinesisEndpoint", config);
+        format!("stream `{}` cannot be read {place}", config.stream_name)
+    })?;
     Ok(match &config.retrieval {
         Retrieval::Polling(polling) => {
             info!(idle = ?polling.idle, max_records = polling.max_records, "reading by polling (GetRecords)");
@@ -207,6 +217,15 @@ async fn source(
             Arc::new(FanOutSource::new(kinesis.clone(), arn, config.initial_position, clock.clone()))
         }
     })
+}
+
+/// Where a service was looked for, for messages.
+fn place(endpoint: Option<&str>, key: &str, config: &Config) -> String {
+    match (endpoint, &config.region) {
+        (Some(url), _) => format!("at `{url}`; check {key} in `{}`", config.source.display()),
+        (None, Some(region)) => format!("in region `{region}`; check regionName in `{}`", config.source.display()),
+        (None, None) => "in the region of this machine".to_owned(),
+    }
 }
 
 /// Waits until the stream answers.

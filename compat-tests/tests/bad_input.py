@@ -58,8 +58,8 @@ def _(world):
 
 @test("bad-value")
 def _(world):
-    """A value that cannot be read is named with its key."""
-    for key, value in (("failoverTimeMillis", "ten"), ("initialPositionInStream", "THE_MIDDLE"), ("retrievalMode", "PIGEON")):
+    """A value that stops the Java daemon stops ours, and is named with its key."""
+    for key, value in (("maxActiveThreads", "ten"), ("initialPositionInStream", "THE_MIDDLE"), ("retrievalMode", "PIGEON")):
         app, daemon = fixture(world, **{key: value})
         refused(world, daemon, key, value, seconds=5, app=app)
         os.remove(daemon.process.err)

@@ -236,11 +236,16 @@ fn what_java_swallows_is_said() {
 
 #[test]
 fn keys_not_honoured_yet_are_named_in_one_line() {
-    let said = warnings("metricsLevel = NONE\nmetricsBufferTimeMillis = 5\ndisableWorkerMetrics = true");
+    let said = warnings("metricsLevel = SUMMARY\nmetricsBufferTimeMillis = 5\ndisableWorkerMetrics = true");
     assert_eq!(said.len(), 1, "{said:?}");
     assert!(
         ["metricsLevel", "metricsBufferTimeMillis", "disableWorkerMetrics"].iter().all(|key| said[0].contains(key))
     );
+}
+
+#[test]
+fn no_metrics_wanted_is_no_matter_for_a_warning() {
+    assert_eq!(warnings("metricsLevel = none"), Vec::<String>::new());
 }
 
 #[test]
