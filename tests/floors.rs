@@ -6,9 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const FLOORS: [&[&str]; 8] = [
-    &["types", "clock", "backoff"],
-    &["checkpoint", "record", "config", "progress"],
-    &["lease", "stream", "child"],
+    &["types", "backoff"],
+    &["clock", "checkpoint", "record", "config"],
+    &["progress", "lease", "stream", "child"],
     &["retrieval", "coordinator"],
     &["consumer"],
     &["worker"],
