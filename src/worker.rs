@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -22,8 +22,8 @@ use crate::types::ShardId;
 const START_ATTEMPTS: u32 = 20;
 /// How long consumers may take to end once the grace is over.
 const HALT_LIMIT: Duration = Duration::from_secs(2);
-/// Waits before a shard whose end was not checkpointed is read again with a fresh child.
-const END_RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+/// Waits before a shard is read again with a fresh child.
+const RESTART: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 
 /// Why a worker ended other than by being told to.
 #[derive(Debug, thiserror::Error)]
@@ -51,8 +51,6 @@ pub struct Worker {
     pub grace: Duration,
 }
 
-type Ended = (Lease, HeldLease, Outcome);
-
 impl Worker {
     /// Works until `stop`, then stops in order: consumers, load row, leases, leader lock.
     ///
@@ -70,6 +68,7 @@ impl Worker {
             shared: self.consumers,
             stops: Stops::default(),
             consumers: JoinSet::new(),
+            employed: HashMap::new(),
             restarts: HashMap::new(),
             coordinator,
         };
@@ -99,8 +98,10 @@ impl Worker {
 struct Crew {
     shared: Arc<Shared>,
     stops: Stops,
-    consumers: JoinSet<Ended>,
-    /// How often in a row a shard's end was not checkpointed.
+    consumers: JoinSet<Outcome>,
+    /// What each of them works on.
+    employed: HashMap<Id, (Lease, HeldLease)>,
+    /// How often in a row a shard was begun again.
     restarts: HashMap<ShardId, u32>,
     coordinator: Coordinator,
 }
@@ -115,10 +116,18 @@ impl Crew {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
-                Some(ended) = self.consumers.join_next() => match ended {
-                    Ok((lease, held, outcome)) => self.note(lease, held, outcome)?,
-                    Err(error) => error!(%error, "a consumer broke down; its lease will expire"),
-                },
+                Some(ended) = self.consumers.join_next_with_id() => {
+                    let (id, outcome) = match ended {
+                        Ok((id, outcome)) => (id, outcome),
+                        Err(error) => {
+                            error!(%error, "a consumer broke down; this is a bug, please report it");
+                            (error.id(), Outcome::BrokeDown)
+                        }
+                    };
+                    if let Some((lease, held)) = self.employed.remove(&id) {
+                        self.note(lease, held, outcome)?;
+                    }
+                }
                 assignment = assignments.recv() => match assignment {
                     Some(Assignment { lease, held }) => self.employ(lease, held, Duration::ZERO),
                     None => return Err(WorkerError::CoordinatorGone),
@@ -129,15 +138,16 @@ impl Crew {
 
     fn employ(&mut self, lease: Lease, held: HeldLease, delay: Duration) {
         let (shared, stops) = (self.shared.clone(), self.stops.clone());
-        self.consumers.spawn(async move {
+        let working = (lease.clone(), held.clone());
+        let task = self.consumers.spawn(async move {
             tokio::select! {
                 () = sleep(delay) => {}
                 () = stops.gracefully.cancelled() => {}
-                () = held.until_lost() => {}
+                _ = held.until_called_for() => {}
             }
-            let outcome = Box::pin(consume(shared, lease.clone(), held.clone(), stops)).await;
-            (lease, held, outcome)
+            Box::pin(consume(shared, lease, held, stops)).await
         });
+        self.employed.insert(task.id(), working);
     }
 
     fn note(&mut self, mut lease: Lease, held: HeldLease, outcome: Outcome) -> Result<(), Failure> {
@@ -153,15 +163,15 @@ impl Crew {
                 self.coordinator.released(&shard);
                 self.coordinator.poke();
             }
-            Outcome::EndNotCheckpointed if held.standing() != Standing::Lost => {
+            Outcome::EndNotCheckpointed | Outcome::BrokeDown if held.standing() != Standing::Lost => {
                 let times = self.restarts.entry(shard.clone()).or_default();
                 *times += 1;
-                let delay = END_RETRY.jittered(*times);
-                warn!(%shard, times, ?delay, "reading the end of the shard again with a fresh child");
+                let delay = RESTART.jittered(*times);
+                warn!(%shard, times, ?delay, "reading the shard again from its checkpoint with a fresh child");
                 lease.checkpoint = held.last_checkpoint();
                 self.employ(lease, held, delay);
             }
-            Outcome::EndNotCheckpointed => self.coordinator.released(&shard),
+            Outcome::EndNotCheckpointed | Outcome::BrokeDown => self.coordinator.released(&shard),
             Outcome::Failed(failure) => {
                 self.coordinator.released(&shard);
                 return Err(failure);

@@ -41,6 +41,15 @@ enum Call {
     Lost,
 }
 
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Delivery {
+    /// The child is done with it, or there was nothing in it for the child.
+    Done,
+    /// It was kept back, so this consumer must not go on to the next one, whatever becomes of the lease.
+    LeaseTooOld,
+}
+
 pub(super) struct ShardTask {
     shared: Arc<Shared>,
     lease: Lease,
@@ -111,11 +120,13 @@ impl ShardTask {
                 call = called(&self.held, stop) => return self.leave(call).await,
                 batch = batches.recv() => batch,
             };
-            let Some(batch) = batch else {
+            let Some(mut batch) = batch else {
                 return self.fail(Failure::ReaderGone { shard }).await;
             };
-            if let Err(failure) = self.deliver(&batch).await {
-                return self.fail_child(failure).await;
+            match self.deliver(&mut batch).await {
+                Ok(Delivery::Done) => {}
+                Ok(Delivery::LeaseTooOld) => return self.leave(Call::Lost).await,
+                Err(failure) => return self.fail_child(failure).await,
             }
             if let Some(children) = batch.end {
                 drop(batches);
@@ -125,31 +136,31 @@ impl ShardTask {
     }
 
     /// Gives one batch to the child, if there is anything in it for the child.
-    async fn deliver(&mut self, batch: &Batch) -> Result<(), ChildFailure> {
-        let records = self.prepare(batch);
+    async fn deliver(&mut self, batch: &mut Batch) -> Result<Delivery, ChildFailure> {
+        let records = self.prepare(std::mem::take(&mut batch.records));
         let is_last = batch.end.is_some();
         let call_anyway = self.shared.processing.call_for_empty_lists && !is_last;
         if records.is_empty() && !call_anyway {
             self.shared.progress.delivered(self.held.shard(), &[], batch.millis_behind_latest);
-            return Ok(());
+            return Ok(Delivery::Done);
         }
         if self.held.standing() == Standing::Lost {
-            return Ok(()); // noticed in the time since the batch was taken up; the loop sees it next
+            return Ok(Delivery::LeaseTooOld);
         }
         let bytes: usize = records.iter().map(Record::data_len).sum();
         let line = encode::process_records(&records, batch.millis_behind_latest);
         self.tell(Action::ProcessRecords, &line).await?;
         self.held.count_bytes(bytes as u64);
         self.shared.progress.delivered(self.held.shard(), &records, batch.millis_behind_latest);
-        Ok(())
+        Ok(Delivery::Done)
     }
 
     /// Opens aggregates, leaves out what is done, and raises the bound of the child's checkpoints.
-    fn prepare(&mut self, batch: &Batch) -> Vec<Record> {
+    fn prepare(&mut self, records: Vec<Record>) -> Vec<Record> {
         let filtered = !self.shared.processing.skip_shard_sync_if_leases_exist;
         let range = self.lease.hash_range.filter(|_| filtered);
         let mut faults = Vec::new();
-        let mut records = deaggregate(batch.records.clone(), range, &mut faults);
+        let mut records = deaggregate(records, range, &mut faults);
         for fault in faults {
             error!(shard = %self.held.shard(), %fault, "aggregated record is damaged, going on with what could be read");
         }
