@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -25,14 +25,12 @@ use crate::retrieval::prefetch::PrefetchLimits;
 use crate::retrieval::registration::consumer_arn;
 use crate::stream::StreamError;
 use crate::stream::kinesis::Kinesis;
-use crate::worker::{Worker, WorkerError};
+use crate::worker::{START_ATTEMPTS, Worker, WorkerError};
 
 pub mod aws;
 pub mod logging;
 pub mod signals;
 
-/// Attempts to reach the stream before that is a failure, as many as the worker's own start has.
-const STREAM_ATTEMPTS: u32 = 20;
 /// Threads that serve all shards; records go through as they are, so few are needed.
 const MOST_THREADS: usize = 4;
 /// How long the runtime may take to drop what still runs when the process ends.
@@ -199,7 +197,7 @@ async fn source(
     kinesis: &Arc<Kinesis>,
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<Arc<dyn RecordSource>> {
-    reach(kinesis).await.with_context(|| {
+    reach(kinesis, config.coordination.initialization_backoff).await.with_context(|| {
         let place = place(config.kinesis_endpoint.as_deref(), "kinesisEndpoint", config);
         format!("stream `{}` cannot be read {place}", config.stream_name)
     })?;
@@ -228,18 +226,17 @@ fn place(endpoint: Option<&str>, key: &str, config: &Config) -> String {
     }
 }
 
-/// Waits until the stream answers.
-async fn reach(kinesis: &Kinesis) -> Result<(), StreamError> {
-    let mut attempt = 1;
+/// Waits until the stream answers, as long as the worker's own start may take.
+async fn reach(kinesis: &Kinesis, pause: Duration) -> Result<(), StreamError> {
+    let deadline = Instant::now() + pause * START_ATTEMPTS;
     loop {
         match kinesis.describe_summary().await {
             Ok(_) => return Ok(()),
-            Err(error) if error.is_transient() && attempt < STREAM_ATTEMPTS => {
-                warn!(attempt, of = STREAM_ATTEMPTS, error = %chain(&error), "the stream cannot be reached yet, trying on");
+            Err(error) if error.is_transient() && Instant::now() < deadline => {
+                warn!(error = %chain(&error), "the stream cannot be reached yet, trying on");
             }
             Err(error) => return Err(error),
         }
-        attempt += 1;
-        sleep(Duration::from_secs(1)).await;
+        sleep(pause).await;
     }
 }

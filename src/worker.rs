@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -18,8 +18,9 @@ use crate::coordinator::{Assignment, Coordinator, Fleet};
 use crate::lease::Lease;
 use crate::types::ShardId;
 
-/// Attempts to start before that is a failure (Source: KCL 3.x `maxInitializationAttempts`).
-const START_ATTEMPTS: u32 = 20;
+/// How often the wait between two attempts to start goes into the time they may take in all, about what Java's 20
+/// attempts take (Source: KCL 3.x `maxInitializationAttempts`).
+pub const START_ATTEMPTS: u32 = 20;
 /// How long consumers may take to end once the grace is over.
 const HALT_LIMIT: Duration = Duration::from_secs(2);
 /// Waits before a shard is read again with a fresh child.
@@ -78,18 +79,20 @@ impl Worker {
     }
 
     async fn start(&self) -> Result<(), StartError> {
+        let pause = self.fleet.config.initialization_backoff;
+        let deadline = Instant::now() + pause * START_ATTEMPTS;
         let mut attempt = 1;
         loop {
             info!("Initializing LeaseCoordinator attempt {attempt}");
             match prepare(&self.fleet, &self.application).await {
                 Ok(()) => return Ok(()),
-                Err(StartError::Table(error)) if error.is_transient() && attempt < START_ATTEMPTS => {
-                    warn!(attempt, of = START_ATTEMPTS, error = %chain(&error), "could not start yet, trying on");
+                Err(StartError::Table(error)) if error.is_transient() && Instant::now() < deadline => {
+                    warn!(attempt, error = %chain(&error), "could not start yet, trying on");
                 }
                 Err(error) => return Err(error),
             }
             attempt += 1;
-            sleep(self.fleet.config.initialization_backoff).await;
+            sleep(pause).await;
         }
     }
 }
