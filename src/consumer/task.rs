@@ -108,7 +108,9 @@ impl ShardTask {
         let reader = self.shared.source.open(&shard, &from);
         let mut batches = Prefetch::start(reader, self.shared.read_ahead, &mut self.readers);
         let hello = encode::initialize(&shard, &from);
-        self.talk = Some(Conversation::new(child, self.held.clone(), from, self.shared.processing.child_timeout));
+        let processing = &self.shared.processing;
+        let talk = Conversation::new(child, self.held.clone(), from, processing.child_timeout);
+        self.talk = Some(talk.at_level(processing.protocol_level));
         if let Err(failure) = self.tell(Action::Initialize, &hello).await {
             return self.fail_child(failure).await;
         }
@@ -182,6 +184,13 @@ impl ShardTask {
         }
     }
 
+    async fn tell_end(&mut self, action: Action) -> Result<(), ChildFailure> {
+        match &mut self.talk {
+            Some(talk) => talk.end(action, &*self.shared.progress).await,
+            None => Ok(()),
+        }
+    }
+
     async fn end(&mut self, children: &[ChildShard], stop: &CancellationToken) -> Outcome {
         let shard = self.held.shard().clone();
         info!(%shard, children = children.len(), "Reached end of shard {shard}");
@@ -199,7 +208,7 @@ impl ShardTask {
         if let Some(talk) = &mut self.talk {
             talk.checkpointer().shard_ended();
         }
-        if let Err(failure) = self.tell(Action::ShardEnded, &encode::shard_ended()).await {
+        if let Err(failure) = self.tell_end(Action::ShardEnded).await {
             return self.fail_child(failure).await;
         }
         let Some(mut talk) = self.talk.take() else { return Outcome::EndNotCheckpointed };
@@ -223,12 +232,12 @@ impl ShardTask {
         debug!(%shard, ?call, "leaving shard");
         if call != Call::Lost {
             self.enter(ShardState::ShutdownRequested);
-            if let Err(failure) = self.tell(Action::ShutdownRequested, &encode::shutdown_requested()).await {
+            if let Err(failure) = self.tell_end(Action::ShutdownRequested).await {
                 warn!(%shard, %failure, "child failed while it was asked to stop");
             }
             self.held.give_back().await;
         }
-        let lost = self.tell(Action::LeaseLost, &encode::lease_lost()).await;
+        let lost = self.tell_end(Action::LeaseLost).await;
         match (lost, call) {
             (Err(failure), Call::Lost | Call::Wanted) => return self.fail_child(failure).await,
             (Err(failure), Call::Stop) => warn!(%shard, %failure, "child failed while it was told to leave"),
