@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::backoff::Backoff;
+use crate::config::Compatibility;
 use crate::consumer::{Failure, Outcome, Shared, Stops, consume};
 use crate::coordinator::renew::{HeldLease, Standing, chain};
 use crate::coordinator::start::{StartError, prepare};
@@ -74,6 +75,12 @@ impl Worker {
             coordinator,
         };
         let result = crew.work(assignments, stop).await;
+        if let Err(WorkerError::Consumer(failure)) = &result
+            && failure.is_timeout()
+            && crew.shared.compatibility == Compatibility::Strict
+        {
+            return result; // Java halts: nothing is told to anybody, children see the end of their input
+        }
         crew.stop(self.grace).await;
         result
     }
@@ -166,6 +173,9 @@ impl Crew {
                 self.coordinator.released(&shard);
                 self.coordinator.poke();
             }
+            Outcome::EndNotCheckpointed if self.shared.compatibility == Compatibility::Strict => {
+                error!(%shard, "the shards that follow wait for ever, as with Java; restart the daemon");
+            }
             Outcome::EndNotCheckpointed | Outcome::BrokeDown if held.standing() != Standing::Lost => {
                 let times = self.restarts.entry(shard.clone()).or_default();
                 *times += 1;
@@ -186,9 +196,13 @@ impl Crew {
     async fn stop(mut self, grace: Duration) {
         let holding = self.consumers.len();
         info!(shards = holding, ?grace, "stopping");
+        if grace.is_zero() {
+            self.stops.now.cancel();
+        }
         self.stops.gracefully.cancel();
+        let limit = if grace.is_zero() { HALT_LIMIT } else { grace };
         let drain = async { while self.consumers.join_next().await.is_some() {} };
-        let (drained, ()) = tokio::join!(timeout(grace, drain), self.coordinator.withdraw());
+        let (drained, ()) = tokio::join!(timeout(limit, drain), self.coordinator.withdraw());
         if drained.is_err() {
             warn!(
                 left = self.consumers.len(),
