@@ -24,7 +24,7 @@ use crate::coordinator::rounds::Rounds;
 use crate::coordinator::stats::Reporter;
 use crate::lease::{Lease, LeaseStore, StateStore};
 use crate::stream::StreamCatalog;
-use crate::types::{InitialPosition, ShardId, WorkerId};
+use crate::types::{InitialPosition, WorkerId};
 
 pub mod age;
 pub mod assign;
@@ -37,6 +37,8 @@ pub mod rounds;
 pub mod start;
 pub mod stats;
 pub mod sync;
+#[cfg(test)]
+mod testing;
 pub mod tree;
 
 /// Assignments that may wait for the worker to take them.
@@ -115,14 +117,14 @@ impl Coordinator {
     }
 
     /// The shard was read to its end and checkpointed so; its lease is kept until it can be cleaned up.
-    pub fn finished(&self, shard: &ShardId) {
-        self.holdings.finish(shard);
+    pub fn finished(&self, held: &HeldLease) {
+        self.holdings.finish(held.shard());
         self.poke();
     }
 
     /// The lease is not worked on any more, and not ours any more.
-    pub fn released(&self, shard: &ShardId) {
-        self.holdings.release(shard);
+    pub fn released(&self, held: &HeldLease) {
+        self.holdings.release(held);
     }
 
     /// First part of leaving: no lease is taken, given or asked for any more, and the fleet is told not to give us any.

@@ -146,11 +146,11 @@ impl Crew {
             Outcome::Finished => {
                 self.restarts.remove(&shard);
                 self.shared.ended.send_modify(|count| *count += 1);
-                self.coordinator.finished(&shard);
+                self.coordinator.finished(&held);
             }
             Outcome::LeaseGone => {
                 self.restarts.remove(&shard);
-                self.coordinator.released(&shard);
+                self.coordinator.released(&held);
                 self.coordinator.poke();
             }
             Outcome::EndNotCheckpointed if held.standing() != Standing::Lost => {
@@ -161,9 +161,9 @@ impl Crew {
                 lease.checkpoint = held.last_checkpoint();
                 self.employ(lease, held, delay);
             }
-            Outcome::EndNotCheckpointed => self.coordinator.released(&shard),
+            Outcome::EndNotCheckpointed => self.coordinator.released(&held),
             Outcome::Failed(failure) => {
-                self.coordinator.released(&shard);
+                self.coordinator.released(&held);
                 return Err(failure);
             }
         }
