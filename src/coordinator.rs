@@ -13,6 +13,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
+use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::config::Coordination;
 use crate::coordinator::cleanup::Cleanup;
@@ -47,6 +48,8 @@ const ASSIGNMENTS: usize = 64;
 const WRITES_AT_ONCE: usize = 20;
 /// Longest wait for each of the last writes when leaving.
 const LEAVING_LIMIT: Duration = Duration::from_secs(2);
+/// Waits between tries of the last writes.
+const LEAVING_RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_millis(500));
 
 /// What every part of the coordination shares.
 #[derive(Clone)]
