@@ -1,11 +1,11 @@
 //! Joins coordination and data path: leases come in, consumers run; and all of it is stopped in order.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -70,7 +70,8 @@ impl Worker {
             shared: self.consumers,
             stops: Stops::default(),
             consumers: JoinSet::new(),
-            restarts: HashMap::new(),
+            employed: BTreeMap::new(),
+            restarts: BTreeMap::new(),
             coordinator,
         };
         let result = crew.work(assignments, stop).await;
@@ -100,8 +101,10 @@ struct Crew {
     shared: Arc<Shared>,
     stops: Stops,
     consumers: JoinSet<Ended>,
+    /// Who is at work on what, and the sign that it has ended.
+    employed: BTreeMap<Id, (HeldLease, CancellationToken)>,
     /// How often in a row a shard's end was not checkpointed.
-    restarts: HashMap<ShardId, u32>,
+    restarts: BTreeMap<ShardId, u32>,
     coordinator: Coordinator,
 }
 
@@ -115,9 +118,18 @@ impl Crew {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
-                Some(ended) = self.consumers.join_next() => match ended {
-                    Ok((lease, held, outcome)) => self.note(lease, held, outcome)?,
-                    Err(error) => error!(%error, "a consumer broke down; its lease will expire"),
+                Some(ended) = self.consumers.join_next_with_id() => match ended {
+                    Ok((id, (lease, held, outcome))) => {
+                        self.employed.remove(&id);
+                        self.note(lease, held, outcome)?;
+                    }
+                    Err(error) => {
+                        error!(%error, "a consumer broke down; its shard is begun again from the last checkpoint");
+                        if let Some((held, _)) = self.employed.remove(&error.id()) {
+                            self.coordinator.released(&held);
+                            self.coordinator.poke();
+                        }
+                    }
                 },
                 assignment = assignments.recv() => match assignment {
                     Some(Assignment { lease, held }) => self.employ(lease, held, Duration::ZERO),
@@ -127,17 +139,32 @@ impl Crew {
         }
     }
 
+    /// Puts a consumer to work after `delay`, and not before every earlier one of the same shard has ended: a lease
+    /// that was lost may come back while the child is still busy with a batch.
     fn employ(&mut self, lease: Lease, held: HeldLease, delay: Duration) {
         let (shared, stops) = (self.shared.clone(), self.stops.clone());
-        self.consumers.spawn(async move {
+        let earlier = self.employed.values().filter(|(earlier, _)| earlier.shard() == held.shard());
+        let earlier: Vec<CancellationToken> = earlier.map(|(_, ended)| ended.clone()).collect();
+        let (ended, ours) = (CancellationToken::new(), held.clone());
+        let sign = ended.clone().drop_guard();
+        let task = self.consumers.spawn(async move {
+            let _sign = sign; // also when the task breaks down
+            let turn = async {
+                for consumer in &earlier {
+                    consumer.cancelled().await;
+                }
+                sleep(delay).await;
+            };
             tokio::select! {
-                () = sleep(delay) => {}
+                biased;
                 () = stops.gracefully.cancelled() => {}
-                () = held.until_lost() => {}
+                _ = held.until_called_for() => {}
+                () = turn => {}
             }
             let outcome = Box::pin(consume(shared, lease.clone(), held.clone(), stops)).await;
             (lease, held, outcome)
         });
+        self.employed.insert(task.id(), (ours, ended));
     }
 
     fn note(&mut self, mut lease: Lease, held: HeldLease, outcome: Outcome) -> Result<(), Failure> {
