@@ -41,6 +41,14 @@ enum Call {
     Lost,
 }
 
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Delivery {
+    Done,
+    /// The lease was lost in the time since the batch was taken up.
+    TooLate,
+}
+
 pub(super) struct ShardTask {
     shared: Arc<Shared>,
     lease: Lease,
@@ -114,8 +122,10 @@ impl ShardTask {
             let Some(batch) = batch else {
                 return self.fail(Failure::ReaderGone { shard }).await;
             };
-            if let Err(failure) = self.deliver(&batch).await {
-                return self.fail_child(failure).await;
+            match self.deliver(&batch).await {
+                Ok(Delivery::Done) => {}
+                Ok(Delivery::TooLate) => return self.leave(Call::Lost).await,
+                Err(failure) => return self.fail_child(failure).await,
             }
             if let Some(children) = batch.end {
                 drop(batches);
@@ -125,23 +135,23 @@ impl ShardTask {
     }
 
     /// Gives one batch to the child, if there is anything in it for the child.
-    async fn deliver(&mut self, batch: &Batch) -> Result<(), ChildFailure> {
+    async fn deliver(&mut self, batch: &Batch) -> Result<Delivery, ChildFailure> {
         let records = self.prepare(batch);
         let is_last = batch.end.is_some();
         let call_anyway = self.shared.processing.call_for_empty_lists && !is_last;
         if records.is_empty() && !call_anyway {
             self.shared.progress.delivered(self.held.shard(), &[], batch.millis_behind_latest);
-            return Ok(());
+            return Ok(Delivery::Done);
         }
         if self.held.standing() == Standing::Lost {
-            return Ok(()); // noticed in the time since the batch was taken up; the loop sees it next
+            return Ok(Delivery::TooLate); // nothing may follow, or this batch would be left out
         }
         let bytes: usize = records.iter().map(Record::data_len).sum();
         let line = encode::process_records(&records, batch.millis_behind_latest);
         self.tell(Action::ProcessRecords, &line).await?;
         self.held.count_bytes(bytes as u64);
         self.shared.progress.delivered(self.held.shard(), &records, batch.millis_behind_latest);
-        Ok(())
+        Ok(Delivery::Done)
     }
 
     /// Opens aggregates, leaves out what is done, and raises the bound of the child's checkpoints.
