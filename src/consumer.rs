@@ -25,6 +25,8 @@ mod end;
 mod parent;
 pub mod talk;
 mod task;
+#[cfg(test)]
+mod testing;
 
 /// What all consumers of a worker share.
 pub struct Shared {

@@ -33,13 +33,15 @@ pub mod cleanup;
 pub mod discover;
 pub mod held;
 pub mod leader;
+#[cfg(test)]
+mod leave_tests;
 pub mod renew;
 pub mod rounds;
 pub mod start;
 pub mod stats;
 pub mod sync;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod tree;
 
 /// Assignments that may wait for the worker to take them.
@@ -184,9 +186,11 @@ async fn give_back_unheld(fleet: &Fleet) {
 
 async fn try_give_back_unheld(fleet: &Fleet) -> Result<(), LeaseStoreError> {
     let rows = fleet.leases.list().await?;
-    let ours = |lease: &&Lease| lease.checkpoint_owner.is_none() && lease.owner.as_ref() == Some(&fleet.me);
-    for lease in rows.leases.iter().filter(ours) {
-        fleet.leases.evict(lease).await?;
+    for lease in rows.leases.iter().filter(|lease| lease.actual_owner() == Some(&fleet.me)) {
+        match (&lease.checkpoint_owner, &lease.owner) {
+            (Some(_), Some(next)) => fleet.leases.assign(lease, next).await?,
+            (Some(_) | None, _) => fleet.leases.evict(lease).await?,
+        };
         debug!(shard = %lease.shard, "gave back a lease that we did not hold");
     }
     Ok(())

@@ -164,7 +164,7 @@ async fn a_lease_is_given_back_to_the_worker_that_waits_or_to_nobody() {
 async fn giving_back_survives_lost_requests_and_replies() {
     for fault in [Fault::LostRequest, Fault::LostReply, Fault::SentTwice, Fault::Throttled] {
         let (table, held, _tasks) = held();
-        table.faults().next(Operation::Evict, 1, fault);
+        table.faults().next(Operation::Evict, 4, fault);
         held.give_back().await;
         assert_eq!(row(&table, 0).owner, None, "{fault:?}");
     }

@@ -1,8 +1,8 @@
 use super::*;
 use crate::coordinator::testing::{NOW, beside, fleet, worker};
+use crate::lease::StateStore;
 use crate::lease::memory::MemoryStore;
 use crate::lease::memory::faults::{Fault, Operation};
-use crate::lease::StateStore;
 use crate::types::EpochMillis;
 use std::time::Duration;
 

@@ -27,9 +27,7 @@ const THROUGHPUT_ALPHA: f64 = 0.5;
 const RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
 /// Tries of a checkpoint before the child hears that it failed.
 const CHECKPOINT_TRIES: u32 = 4;
-/// Tries of giving a lease back.
-const GIVE_BACK_TRIES: u32 = 3;
-/// Least time for all of them.
+/// Least time for giving a lease back, all tries together.
 const GIVE_BACK_LIMIT: Duration = Duration::from_secs(2);
 /// Commands that may wait; a consumer has at most one under way.
 const COMMANDS: usize = 4;
@@ -364,9 +362,10 @@ impl<S: LeaseStore + ?Sized> Keeper<S> {
     }
 
     /// A handoff ends with the assignment to the worker that waits; else the lease is left without an owner, which
-    /// every version of the leader takes up first (Source: COEXISTENCE.md D4).
+    /// every version of the leader takes up first (Source: COEXISTENCE.md D4). Tries on while that can help.
     async fn give_back(&mut self) {
-        for attempt in 1..=GIVE_BACK_TRIES {
+        let mut failures = 0;
+        loop {
             let written = match (&self.lease.checkpoint_owner, &self.lease.owner) {
                 (Some(_), Some(next)) if *next != self.me => {
                     let next = next.clone();
@@ -380,7 +379,10 @@ impl<S: LeaseStore + ?Sized> Keeper<S> {
                     Some(row) => self.lease = *row, // a handoff began or ended meanwhile
                     None => return,
                 },
-                Err(error) if error.is_transient() => sleep(RETRY.jittered(attempt)).await,
+                Err(error) if error.is_transient() => {
+                    failures += 1;
+                    sleep(RETRY.jittered(failures)).await;
+                }
                 Err(error) => {
                     warn!(shard = %self.lease.shard, error = %chain(&error), "the lease could not be given back; it will expire");
                     return;
