@@ -121,8 +121,8 @@ impl Conversation {
                     let error = self.checkpoint(checkpoints, sequence.as_deref(), sub, progress).await;
                     let reply = encode::checkpoint_reply(sequence.as_deref(), sub, error);
                     let late = |source| ChildFailure::Write { message: "checkpoint", source };
-                    self.child.send(&reply).await.map_err(late)?;
                     deadline = self.deadline(); // each message starts the clock anew (PROTOCOL.md section 5)
+                    within(deadline, self.child.send(&reply)).await.ok_or_else(|| self.late(action))?.map_err(late)?;
                 }
                 Step::Skip { reason } => {
                     if matches!(reason, Skipped::Senseless(_)) {
@@ -228,3 +228,7 @@ fn name_for_child(error: NotStored) -> CheckpointError {
         NotStored::Failed(_) => CheckpointError::Dependency,
     }
 }
+
+#[cfg(test)]
+#[path = "talk_tests.rs"]
+mod tests;
