@@ -26,6 +26,8 @@ mod end;
 mod parent;
 pub mod talk;
 mod task;
+#[cfg(test)]
+mod testing;
 
 /// What all consumers of a worker share.
 pub struct Shared {
@@ -69,8 +71,6 @@ pub enum Outcome {
     LeaseGone,
     /// The child could not be started or failed. The lease is given back.
     Failed(Failure),
-    /// The consumer itself panicked. The lease is still ours.
-    BrokeDown,
 }
 
 /// Why a consumer could not go on.

@@ -1,6 +1,6 @@
 //! Joins coordination and data path: leases come in, consumers run; and all of it is stopped in order.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,8 +24,8 @@ use crate::types::ShardId;
 pub const START_ATTEMPTS: u32 = 20;
 /// How long consumers may take to end once the grace is over.
 const HALT_LIMIT: Duration = Duration::from_secs(2);
-/// Waits before a shard is read again with a fresh child.
-const RESTART: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+/// Waits before a shard whose end was not checkpointed is read again with a fresh child.
+const END_RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 
 /// Why a worker ended other than by being told to.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +53,8 @@ pub struct Worker {
     pub grace: Duration,
 }
 
+type Ended = (Lease, HeldLease, Outcome);
+
 impl Worker {
     /// Works until `stop`, then stops in order: consumers, load row, leases, leader lock.
     ///
@@ -70,8 +72,8 @@ impl Worker {
             shared: self.consumers,
             stops: Stops::default(),
             consumers: JoinSet::new(),
-            employed: HashMap::new(),
-            restarts: HashMap::new(),
+            employed: BTreeMap::new(),
+            restarts: BTreeMap::new(),
             coordinator,
         };
         let result = crew.work(assignments, stop).await;
@@ -108,11 +110,11 @@ impl Worker {
 struct Crew {
     shared: Arc<Shared>,
     stops: Stops,
-    consumers: JoinSet<Outcome>,
-    /// What each of them works on.
-    employed: HashMap<Id, (Lease, HeldLease)>,
-    /// How often in a row a shard was begun again.
-    restarts: HashMap<ShardId, u32>,
+    consumers: JoinSet<Ended>,
+    /// Who is at work on what, and the sign that it has ended.
+    employed: BTreeMap<Id, (HeldLease, CancellationToken)>,
+    /// How often in a row a shard's end was not checkpointed.
+    restarts: BTreeMap<ShardId, u32>,
     coordinator: Coordinator,
 }
 
@@ -126,18 +128,19 @@ impl Crew {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
-                Some(ended) = self.consumers.join_next_with_id() => {
-                    let (id, outcome) = match ended {
-                        Ok((id, outcome)) => (id, outcome),
-                        Err(error) => {
-                            error!(%error, "a consumer broke down; this is a bug, please report it");
-                            (error.id(), Outcome::BrokeDown)
-                        }
-                    };
-                    if let Some((lease, held)) = self.employed.remove(&id) {
+                Some(ended) = self.consumers.join_next_with_id() => match ended {
+                    Ok((id, (lease, held, outcome))) => {
+                        self.employed.remove(&id);
                         self.note(lease, held, outcome)?;
                     }
-                }
+                    Err(error) => {
+                        error!(%error, "a consumer broke down; its shard is begun again from the last checkpoint");
+                        if let Some((held, _)) = self.employed.remove(&error.id()) {
+                            self.coordinator.released(&held);
+                            self.coordinator.poke();
+                        }
+                    }
+                },
                 assignment = assignments.recv() => match assignment {
                     Some(Assignment { lease, held }) => self.employ(lease, held, Duration::ZERO),
                     None => return Err(WorkerError::CoordinatorGone),
@@ -146,18 +149,32 @@ impl Crew {
         }
     }
 
+    /// Puts a consumer to work after `delay`, and not before every earlier one of the same shard has ended: a lease
+    /// that was lost may come back while the child is still busy with a batch.
     fn employ(&mut self, lease: Lease, held: HeldLease, delay: Duration) {
         let (shared, stops) = (self.shared.clone(), self.stops.clone());
-        let working = (lease.clone(), held.clone());
+        let earlier = self.employed.values().filter(|(earlier, _)| earlier.shard() == held.shard());
+        let earlier: Vec<CancellationToken> = earlier.map(|(_, ended)| ended.clone()).collect();
+        let (ended, ours) = (CancellationToken::new(), held.clone());
+        let sign = ended.clone().drop_guard();
         let task = self.consumers.spawn(async move {
+            let _sign = sign; // also when the task breaks down
+            let turn = async {
+                for consumer in &earlier {
+                    consumer.cancelled().await;
+                }
+                sleep(delay).await;
+            };
             tokio::select! {
-                () = sleep(delay) => {}
+                biased;
                 () = stops.gracefully.cancelled() => {}
                 _ = held.until_called_for() => {}
+                () = turn => {}
             }
-            Box::pin(consume(shared, lease, held, stops)).await
+            let outcome = Box::pin(consume(shared, lease.clone(), held.clone(), stops)).await;
+            (lease, held, outcome)
         });
-        self.employed.insert(task.id(), working);
+        self.employed.insert(task.id(), (ours, ended));
     }
 
     fn note(&mut self, mut lease: Lease, held: HeldLease, outcome: Outcome) -> Result<(), Failure> {
@@ -166,27 +183,27 @@ impl Crew {
             Outcome::Finished => {
                 self.restarts.remove(&shard);
                 self.shared.ended.send_modify(|count| *count += 1);
-                self.coordinator.finished(&shard);
+                self.coordinator.finished(&held);
             }
             Outcome::LeaseGone => {
                 self.restarts.remove(&shard);
-                self.coordinator.released(&shard);
+                self.coordinator.released(&held);
                 self.coordinator.poke();
             }
             Outcome::EndNotCheckpointed if self.shared.compatibility == Compatibility::Strict => {
                 error!(%shard, "the shards that follow wait for ever, as with Java; restart the daemon");
             }
-            Outcome::EndNotCheckpointed | Outcome::BrokeDown if held.standing() != Standing::Lost => {
+            Outcome::EndNotCheckpointed if held.standing() != Standing::Lost => {
                 let times = self.restarts.entry(shard.clone()).or_default();
                 *times += 1;
-                let delay = RESTART.jittered(*times);
-                warn!(%shard, times, ?delay, "reading the shard again from its checkpoint with a fresh child");
+                let delay = END_RETRY.jittered(*times);
+                warn!(%shard, times, ?delay, "reading the end of the shard again with a fresh child");
                 lease.checkpoint = held.last_checkpoint();
                 self.employ(lease, held, delay);
             }
-            Outcome::EndNotCheckpointed | Outcome::BrokeDown => self.coordinator.released(&shard),
+            Outcome::EndNotCheckpointed => self.coordinator.released(&held),
             Outcome::Failed(failure) => {
-                self.coordinator.released(&shard);
+                self.coordinator.released(&held);
                 return Err(failure);
             }
         }

@@ -298,3 +298,7 @@ async fn called(held: &HeldLease, stop: &CancellationToken) -> Call {
         () = stop.cancelled() => Call::Stop,
     }
 }
+
+#[cfg(test)]
+#[path = "task_tests.rs"]
+mod tests;
