@@ -22,6 +22,7 @@ pub mod region;
 pub mod report;
 pub mod resolve;
 pub mod resolved;
+pub mod surroundings;
 mod unknown;
 pub mod uri;
 pub mod values;
@@ -32,6 +33,7 @@ pub use own::{Compatibility, ProtocolLevel};
 pub use report::{Fault, LoadError, Stage, Warning};
 pub use resolve::{Loaded, load, load_bytes};
 pub use resolved::Resolved;
+pub use surroundings::Surroundings;
 
 #[cfg(test)]
 mod tests;
@@ -73,6 +75,8 @@ pub struct Config {
     pub processing: Processing,
     /// Settings of the lease table when it must be created.
     pub table: TableSettings,
+    /// What the clients need besides: proxy, profile, `-D` credentials.
+    pub surroundings: Surroundings,
     /// `multilangd.compatibility`: whose way is taken where Java loses data, wedges or dies.
     pub compatibility: Compatibility,
     /// The file it came from, for messages.

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::task::{Id, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{Instrument as _, error, info, info_span, warn};
 
 use crate::backoff::Backoff;
 use crate::config::Compatibility;
@@ -153,11 +153,12 @@ impl Crew {
     /// that was lost may come back while the child is still busy with a batch.
     fn employ(&mut self, lease: Lease, held: HeldLease, delay: Duration) {
         let (shared, stops) = (self.shared.clone(), self.stops.clone());
+        let span = info_span!("consumer", shard = %lease.shard);
         let earlier = self.employed.values().filter(|(earlier, _)| earlier.shard() == held.shard());
         let earlier: Vec<CancellationToken> = earlier.map(|(_, ended)| ended.clone()).collect();
         let (ended, ours) = (CancellationToken::new(), held.clone());
         let sign = ended.clone().drop_guard();
-        let task = self.consumers.spawn(async move {
+        let consumer = async move {
             let _sign = sign; // also when the task breaks down
             let turn = async {
                 for consumer in &earlier {
@@ -173,7 +174,8 @@ impl Crew {
             }
             let outcome = Box::pin(consume(shared, lease.clone(), held.clone(), stops)).await;
             (lease, held, outcome)
-        });
+        };
+        let task = self.consumers.spawn(consumer.instrument(span));
         self.employed.insert(task.id(), (ours, ended));
     }
 

@@ -10,8 +10,8 @@ use super::own::Own;
 use super::report::{Report, Stage};
 use super::resolved::{LeaseManagementConfig, Resolved, Specific};
 use super::{
-    Compatibility, Config, Coordination, Credentials, CredentialsProvider, FanOut, Polling, Processing, ProtocolLevel,
-    Retrieval, TableSettings,
+    Compatibility, Config, Coordination, Credentials, CredentialsProvider, Environment, FanOut, Polling, Processing,
+    ProtocolLevel, Retrieval, Surroundings, TableSettings,
 };
 use crate::types::{InitialPosition, WorkerId};
 
@@ -24,7 +24,7 @@ pub(super) fn config(
     bean: &Bean,
     own: &Own,
     grace_given: bool,
-    path: &Path,
+    (path, environment): (&Path, &Environment),
     report: &mut Report,
 ) -> Config {
     let core = &resolved.resolved;
@@ -73,6 +73,7 @@ pub(super) fn config(
             point_in_time_recovery: leases.lease_table_pitr_enabled,
             scan_segments: u32::try_from(leases.lease_table_scan_total_segments).ok().filter(|segments| *segments > 0),
         },
+        surroundings: Surroundings::of(environment),
         compatibility: own.compatibility,
         source: path.to_owned(),
     }
