@@ -6,16 +6,19 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::child::process::ProcessLauncher;
+use crate::child::ascii::{AsciiLauncher, is_locale_ascii};
+use crate::child::process::{Leash, ProcessLauncher};
+use crate::child::{ChildLauncher, LaunchError};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, Environment, Retrieval, load};
+use crate::config::{Compatibility, Config, Environment, Retrieval, load};
 use crate::consumer::Shared;
 use crate::coordinator::Fleet;
 use crate::coordinator::renew::chain;
+use crate::coordinator::start::StartError;
 use crate::lease::dynamodb::DynamoDbStore;
 use crate::progress::{Progress, Unwatched};
 use crate::retrieval::RecordSource;
@@ -25,14 +28,12 @@ use crate::retrieval::prefetch::PrefetchLimits;
 use crate::retrieval::registration::consumer_arn;
 use crate::stream::StreamError;
 use crate::stream::kinesis::Kinesis;
-use crate::worker::Worker;
+use crate::worker::{START_ATTEMPTS, Worker, WorkerError};
 
 pub mod aws;
 pub mod logging;
 pub mod signals;
 
-/// Attempts to reach the stream before that is a failure, as many as the worker's own start has.
-const STREAM_ATTEMPTS: u32 = 20;
 /// Threads that serve all shards; records go through as they are, so few are needed.
 const MOST_THREADS: usize = 4;
 /// How long the runtime may take to drop what still runs when the process ends.
@@ -83,9 +84,10 @@ async fn daemon(config: Config) -> i32 {
         }
     };
     let stop = CancellationToken::new();
+    let compatibility = config.compatibility;
     let mut work = std::pin::pin!(serve(config, Arc::new(Unwatched), stop.clone()));
     let signal = tokio::select! {
-        result = &mut work => return finish(result),
+        result = &mut work => return finish(result, compatibility),
         signal = signals.next() => signal,
     };
     info!(%signal, "Process terminated, will initiate shutdown.");
@@ -95,19 +97,17 @@ async fn daemon(config: Config) -> i32 {
             Ok(()) => info!("Process shutdown is complete."),
             Err(error) => warn!(error = format!("{error:#}"), "Encountered an error during shutdown."),
         },
-        again = signals.next() => warn!(signal = %again, "second signal, ending at once"),
+        again = signals.next(), if compatibility == Compatibility::Safe => warn!(signal = %again, "second signal, ending at once"),
     }
     signal.exit_code()
 }
 
-fn finish(result: anyhow::Result<()>) -> i32 {
-    match result {
-        Ok(()) => 0,
-        Err(error) => {
-            eprintln!("{}", one_line(&error));
-            1
-        }
-    }
+fn finish(result: anyhow::Result<()>, compatibility: Compatibility) -> i32 {
+    let Err(error) = result else { return 0 };
+    eprintln!("{}", one_line(&error));
+    // Java leaves with 0 when its attempts to start are used up (Source: CLI.md section 1)
+    let never_started = matches!(error.downcast_ref(), Some(StartError::Table(error)) if error.is_transient());
+    i32::from(!(never_started && compatibility == Compatibility::Strict))
 }
 
 /// An error with its causes in one line, none said twice.
@@ -140,17 +140,23 @@ pub async fn serve_with(
     progress: Arc<dyn Progress>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    let place = place(config.dynamodb_endpoint.as_deref(), "dynamoDBEndpoint", &config);
+    let table = config.table_name.clone();
     let worker = tokio::select! {
         biased;
         () = stop.cancelled() => return Ok(()),
         worker = build(config, clients, progress) => worker?,
     };
-    Ok(worker.run(stop).await?)
+    match worker.run(stop).await {
+        Err(WorkerError::Start(error)) => {
+            Err(error).with_context(|| format!("this worker cannot join the fleet of table `{table}` {place}"))
+        }
+        result => Ok(result?),
+    }
 }
 
 async fn build(config: Config, clients: aws::Clients, progress: Arc<dyn Progress>) -> anyhow::Result<Worker> {
-    let launcher = ProcessLauncher::new(config.command.clone());
-    launcher.validate()?;
+    let launcher = launcher(&config)?;
     info!("Using workerId: {}", config.worker_id);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let listing = (config.coordination.list_shards_backoff, config.coordination.max_list_shards_retries);
@@ -176,7 +182,8 @@ async fn build(config: Config, clients: aws::Clients, progress: Arc<dyn Progress
     let consumers = Shared {
         leases: store,
         source,
-        launcher: Arc::new(launcher),
+        launcher,
+        compatibility: config.compatibility,
         progress,
         parent_poll,
         read_ahead: PrefetchLimits::of(&config.retrieval),
@@ -187,12 +194,29 @@ async fn build(config: Config, clients: aws::Clients, progress: Arc<dyn Progress
     Ok(Worker { fleet, consumers, application: config.application_name, grace: config.processing.shutdown_grace })
 }
 
+/// Java's children are not on a leash, and hear ASCII where the locale is no better.
+fn launcher(config: &Config) -> Result<Arc<dyn ChildLauncher>, LaunchError> {
+    let launcher = ProcessLauncher::new(config.command.clone());
+    launcher.validate()?;
+    if config.compatibility == Compatibility::Safe {
+        return Ok(Arc::new(launcher));
+    }
+    let launcher = launcher.with_leash(Leash::Loose);
+    if is_locale_ascii(|name| std::env::var(name).ok()) {
+        return Ok(Arc::new(AsciiLauncher(launcher)));
+    }
+    Ok(Arc::new(launcher))
+}
+
 async fn source(
     config: &Config,
     kinesis: &Arc<Kinesis>,
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<Arc<dyn RecordSource>> {
-    reach(kinesis).await.with_context(|| format!("stream of `{}` cannot be read", config.source.display()))?;
+    reach(kinesis, config.coordination.initialization_backoff).await.with_context(|| {
+        let place = place(config.kinesis_endpoint.as_deref(), "kinesisEndpoint", config);
+        format!("stream `{}` cannot be read {place}", config.stream_name)
+    })?;
     Ok(match &config.retrieval {
         Retrieval::Polling(polling) => {
             info!(idle = ?polling.idle, max_records = polling.max_records, "reading by polling (GetRecords)");
@@ -209,18 +233,26 @@ async fn source(
     })
 }
 
-/// Waits until the stream answers.
-async fn reach(kinesis: &Kinesis) -> Result<(), StreamError> {
-    let mut attempt = 1;
+/// Where a service was looked for, for messages.
+fn place(endpoint: Option<&str>, key: &str, config: &Config) -> String {
+    match (endpoint, &config.region) {
+        (Some(url), _) => format!("at `{url}`; check {key} in `{}`", config.source.display()),
+        (None, Some(region)) => format!("in region `{region}`; check regionName in `{}`", config.source.display()),
+        (None, None) => "in the region of this machine".to_owned(),
+    }
+}
+
+/// Waits until the stream answers, as long as the worker's own start may take.
+async fn reach(kinesis: &Kinesis, pause: Duration) -> Result<(), StreamError> {
+    let deadline = Instant::now() + pause * START_ATTEMPTS;
     loop {
         match kinesis.describe_summary().await {
             Ok(_) => return Ok(()),
-            Err(error) if error.is_transient() && attempt < STREAM_ATTEMPTS => {
-                warn!(attempt, of = STREAM_ATTEMPTS, error = %chain(&error), "the stream cannot be reached yet, trying on");
+            Err(error) if error.is_transient() && Instant::now() < deadline => {
+                warn!(error = %chain(&error), "the stream cannot be reached yet, trying on");
             }
             Err(error) => return Err(error),
         }
-        attempt += 1;
-        sleep(Duration::from_secs(1)).await;
+        sleep(pause).await;
     }
 }

@@ -15,6 +15,7 @@ pub mod environment;
 pub mod keys;
 pub mod lists;
 pub mod order;
+pub mod own;
 mod profile;
 pub mod properties;
 pub mod region;
@@ -27,6 +28,7 @@ pub mod values;
 
 pub use effective::SAFE_GRACE;
 pub use environment::Environment;
+pub use own::{Compatibility, ProtocolLevel};
 pub use report::{Fault, LoadError, Stage, Warning};
 pub use resolve::{Loaded, load, load_bytes};
 pub use resolved::Resolved;
@@ -71,8 +73,8 @@ pub struct Config {
     pub processing: Processing,
     /// Settings of the lease table when it must be created.
     pub table: TableSettings,
-    /// `multilangd.compatibility = strict`: do what Java does where our default is safer.
-    pub strict: bool,
+    /// `multilangd.compatibility`: whose way is taken where Java loses data, wedges or dies.
+    pub compatibility: Compatibility,
     /// The file it came from, for messages.
     pub source: PathBuf,
 }
@@ -201,6 +203,8 @@ pub struct Processing {
     pub task_backoff: Duration,
     /// `shutdownGraceMillis`: longest wait of a graceful shutdown; [`SAFE_GRACE`] when absent, unless strict.
     pub shutdown_grace: Duration,
+    /// `multilangd.protocolLevel`: which generation of child programs we speak to.
+    pub protocol_level: ProtocolLevel,
 }
 
 /// Settings of the lease table when it must be created.

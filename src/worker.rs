@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::backoff::Backoff;
+use crate::config::Compatibility;
 use crate::consumer::{Failure, Outcome, Shared, Stops, consume};
 use crate::coordinator::renew::{HeldLease, Standing, chain};
 use crate::coordinator::start::{StartError, prepare};
@@ -18,8 +19,9 @@ use crate::coordinator::{Assignment, Coordinator, Fleet};
 use crate::lease::Lease;
 use crate::types::ShardId;
 
-/// Attempts to start before that is a failure (Source: KCL 3.x `maxInitializationAttempts`).
-const START_ATTEMPTS: u32 = 20;
+/// How often the wait between two attempts to start goes into the time they may take in all, about what Java's 20
+/// attempts take (Source: KCL 3.x `maxInitializationAttempts`).
+pub const START_ATTEMPTS: u32 = 20;
 /// How long consumers may take to end once the grace is over.
 const HALT_LIMIT: Duration = Duration::from_secs(2);
 /// Waits before a shard whose end was not checkpointed is read again with a fresh child.
@@ -75,23 +77,31 @@ impl Worker {
             coordinator,
         };
         let result = crew.work(assignments, stop).await;
+        if let Err(WorkerError::Consumer(failure)) = &result
+            && failure.is_timeout()
+            && crew.shared.compatibility == Compatibility::Strict
+        {
+            return result; // Java halts: nothing is told to anybody, children see the end of their input
+        }
         crew.stop(self.grace).await;
         result
     }
 
     async fn start(&self) -> Result<(), StartError> {
+        let pause = self.fleet.config.initialization_backoff;
+        let deadline = Instant::now() + pause * START_ATTEMPTS;
         let mut attempt = 1;
         loop {
             info!("Initializing LeaseCoordinator attempt {attempt}");
             match prepare(&self.fleet, &self.application).await {
                 Ok(()) => return Ok(()),
-                Err(StartError::Table(error)) if error.is_transient() && attempt < START_ATTEMPTS => {
-                    warn!(attempt, of = START_ATTEMPTS, error = %chain(&error), "could not start yet, trying on");
+                Err(StartError::Table(error)) if error.is_transient() && Instant::now() < deadline => {
+                    warn!(attempt, error = %chain(&error), "could not start yet, trying on");
                 }
                 Err(error) => return Err(error),
             }
             attempt += 1;
-            sleep(self.fleet.config.initialization_backoff).await;
+            sleep(pause).await;
         }
     }
 }
@@ -180,6 +190,9 @@ impl Crew {
                 self.coordinator.released(&held);
                 self.coordinator.poke();
             }
+            Outcome::EndNotCheckpointed if self.shared.compatibility == Compatibility::Strict => {
+                error!(%shard, "the shards that follow wait for ever, as with Java; restart the daemon");
+            }
             Outcome::EndNotCheckpointed if held.standing() != Standing::Lost => {
                 let times = self.restarts.entry(shard.clone()).or_default();
                 *times += 1;
@@ -200,9 +213,13 @@ impl Crew {
     async fn stop(mut self, grace: Duration) {
         let holding = self.consumers.len();
         info!(shards = holding, ?grace, "stopping");
+        if grace.is_zero() {
+            self.stops.now.cancel();
+        }
         self.stops.gracefully.cancel();
+        let limit = if grace.is_zero() { HALT_LIMIT } else { grace };
         let drain = async { while self.consumers.join_next().await.is_some() {} };
-        let (drained, ()) = tokio::join!(timeout(grace, drain), self.coordinator.withdraw());
+        let (drained, ()) = tokio::join!(timeout(limit, drain), self.coordinator.withdraw());
         if drained.is_err() {
             warn!(
                 left = self.consumers.len(),

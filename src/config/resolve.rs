@@ -8,10 +8,11 @@ use super::core::{self, Names};
 use super::effective;
 use super::environment::Defaults;
 use super::keys::{self, Honoured, Key, Kind};
+use super::own::Own;
 use super::report::{Report, Stage};
 use super::resolved::{Daemon, Resolved};
 use super::unknown::{self, OWN};
-use super::{Config, Environment, Fault, LoadError, Warning, arn, order, properties, values};
+use super::{Compatibility, Config, Environment, Fault, LoadError, Warning, arn, order, properties, values};
 
 /// A usable configuration and what was odd on the way.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,7 +45,8 @@ pub fn load(path: &Path, environment: &Environment) -> Result<Loaded, LoadError>
 pub fn load_bytes(bytes: &[u8], path: &Path, environment: &Environment) -> Result<Loaded, LoadError> {
     let entries = properties::parse(bytes).map_err(|malformed| alone(malformed.to_string()))?;
     let mut report = Report::default();
-    let strict = own_keys(&entries, environment, &mut report);
+    let own = Own::read(|key| value_of(&entries, key), environment, &mut report);
+    let strict = own.compatibility == Compatibility::Strict;
     let defaults = environment.defaults().unwrap_or_else(|reason| {
         report.fault(Stage::Resolve, "AWS_CONFIG_FILE", format!("{reason}; correct the file"));
         Defaults::without_profile(environment)
@@ -64,7 +66,7 @@ pub fn load_bytes(bytes: &[u8], path: &Path, environment: &Environment) -> Resul
         clients,
     };
     let given = |key: &str| bean.fields.contains_key(key);
-    let config = effective::config(&resolved, &bean, strict, given("shutdownGraceMillis"), path, &mut report);
+    let config = effective::config(&resolved, &bean, &own, given("shutdownGraceMillis"), path, &mut report);
     let Report { mut faults, warnings } = report;
     // stable: within a stage the order of the reference; faults that it does not know come last
     faults.sort_by_key(|fault| (unknown::is_ours(fault.key.as_deref()), fault.stage));
@@ -81,21 +83,6 @@ fn alone(message: String) -> LoadError {
 
 fn value_of<'a>(entries: &'a [(String, String)], name: &str) -> Option<&'a str> {
     entries.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
-}
-
-/// Reads `multilangd.*`; gives whether the mode is strict.
-fn own_keys(entries: &[(String, String)], environment: &Environment, report: &mut Report) -> bool {
-    let mode = value_of(entries, OWN[0]).map(values::trim);
-    match mode {
-        None | Some("safe") => environment.strict,
-        Some("strict") => true,
-        Some(other) => {
-            let message =
-                format!("`{} = {other}`: expected safe or strict; correct the value or remove the line", OWN[0]);
-            report.fault(Stage::Load, OWN[0], message);
-            environment.strict
-        }
-    }
 }
 
 /// Applies every entry in the order of the reference, and names what is odd about the file as a whole.
@@ -116,6 +103,8 @@ fn apply_all(entries: &[(String, String)], defaults: &Defaults<'_>, strict: bool
         warn_about_value(name, key, text, report);
         match key.honoured {
             Honoured::Yes => {}
+            // no metrics are sent, which is what the user asks for
+            Honoured::NotYet if key.name == "metricsLevel" && text.eq_ignore_ascii_case("NONE") => {}
             Honoured::NotYet => not_yet.push(name.as_str()),
             // fatal anyway, and a line of every sample file
             Honoured::NoEffectInReference if key.kind == Kind::Impossible || key.name == "processingLanguage" => {}

@@ -44,7 +44,7 @@ fn a_plain_file_gives_the_defaults_and_no_warning() {
     assert_eq!(config.initial_position, InitialPosition::Latest);
     assert!(matches!(config.retrieval, Retrieval::FanOut(FanOut { ref consumer_name, .. }) if consumer_name == "app1"));
     assert_eq!(config.credentials.dynamodb, [CredentialsProvider::Default]);
-    assert!(!config.strict);
+    assert_eq!(config.compatibility, Compatibility::Safe);
 }
 
 #[test]
@@ -140,10 +140,19 @@ fn the_grace_of_a_stop_is_ours_only_when_the_file_is_silent() {
 
 #[test]
 fn strict_comes_from_the_file_or_the_command_line() {
-    assert!(with("multilangd.compatibility = strict").config.strict);
-    assert!(!with("multilangd.compatibility = safe").config.strict);
-    assert!(outcome(BASE, true).unwrap().config.strict);
+    assert_eq!(with("multilangd.compatibility = strict").config.compatibility, Compatibility::Strict);
+    assert_eq!(with("multilangd.compatibility = safe").config.compatibility, Compatibility::Safe);
+    assert_eq!(outcome(BASE, true).unwrap().config.compatibility, Compatibility::Strict);
     assert_eq!(fault_keys(&refused("multilangd.compatibility = lax")), ["multilangd.compatibility"]);
+}
+
+#[test]
+fn the_protocol_level_is_three_unless_the_file_says_otherwise() {
+    let level = |line: &str| with(line).config.processing.protocol_level;
+    assert_eq!(level(""), ProtocolLevel::Three);
+    assert_eq!(level("multilangd.protocolLevel = 2"), ProtocolLevel::Two);
+    assert_eq!(level("multilangd.protocolLevel = 1 "), ProtocolLevel::One);
+    assert_eq!(fault_keys(&refused("multilangd.protocolLevel = 4")), ["multilangd.protocolLevel"]);
 }
 
 #[test]
@@ -236,11 +245,16 @@ fn what_java_swallows_is_said() {
 
 #[test]
 fn keys_not_honoured_yet_are_named_in_one_line() {
-    let said = warnings("metricsLevel = NONE\nmetricsBufferTimeMillis = 5\ndisableWorkerMetrics = true");
+    let said = warnings("metricsLevel = SUMMARY\nmetricsBufferTimeMillis = 5\ndisableWorkerMetrics = true");
     assert_eq!(said.len(), 1, "{said:?}");
     assert!(
         ["metricsLevel", "metricsBufferTimeMillis", "disableWorkerMetrics"].iter().all(|key| said[0].contains(key))
     );
+}
+
+#[test]
+fn no_metrics_wanted_is_no_matter_for_a_warning() {
+    assert_eq!(warnings("metricsLevel = none"), Vec::<String>::new());
 }
 
 #[test]

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::child::{Child, ChildLauncher, LaunchError};
 use crate::clock::PausedClock;
-use crate::config::{Polling, Processing};
+use crate::config::{Compatibility, Polling, Processing, ProtocolLevel};
 use crate::consumer::Shared;
 use crate::coordinator::renew::HeldLease;
 use crate::coordinator::renew::keeper::Keeper;
@@ -186,7 +186,9 @@ impl Ground {
                 child_timeout: Some(Duration::from_secs(60)),
                 task_backoff: Duration::from_millis(500),
                 shutdown_grace: Duration::from_secs(20),
+                protocol_level: ProtocolLevel::Three,
             },
+            compatibility: Compatibility::Safe,
             parent_poll: Duration::from_secs(10),
             read_ahead: PrefetchLimits::POLLING,
             ended: watch::Sender::new(0),

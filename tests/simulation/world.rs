@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use multilangd::clock::{Clock, PausedClock};
-use multilangd::config::{Coordination, Polling, Processing};
+use multilangd::config::{Compatibility, Coordination, Polling, Processing, ProtocolLevel};
 use multilangd::consumer::Shared;
 use multilangd::coordinator::Fleet;
 use multilangd::lease::StateStore;
@@ -137,7 +137,9 @@ impl World {
                 child_timeout: None,
                 task_backoff: Duration::from_millis(500),
                 shutdown_grace: GRACE,
+                protocol_level: ProtocolLevel::Three,
             },
+            compatibility: Compatibility::Safe,
             parent_poll: config.parent_poll_interval,
             read_ahead: PrefetchLimits::POLLING,
             ended: watch::Sender::new(0),
