@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use crate::child::process::ProcessLauncher;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, Environment, Retrieval, load};
+use crate::config::{Config, Environment, LoadError, Retrieval, load};
 use crate::consumer::Shared;
 use crate::coordinator::Fleet;
 use crate::coordinator::renew::chain;
@@ -38,23 +38,22 @@ const MOST_THREADS: usize = 4;
 /// How long the runtime may take to drop what still runs when the process ends.
 const LAST_LIMIT: Duration = Duration::from_millis(200);
 
-/// Runs the daemon of one properties file until a signal; returns the exit code of the process.
+/// Runs the daemon of one properties file until a signal; returns the exit code of the process. The log has begun.
 ///
 /// Exit codes are Java's: 143 after SIGTERM, 130 after SIGINT, 129 after SIGHUP, 1 after a failure.
-#[must_use]
-pub fn run(file: &Path) -> i32 {
-    let loaded = match load(file, &Environment::from_process()) {
-        Ok(loaded) => loaded,
-        Err(error) => {
-            eprintln!("{error}");
-            return 1;
-        }
+///
+/// # Errors
+/// The file cannot be used; nothing was started.
+pub fn run(file: &Path, environment: &Environment) -> Result<i32, LoadError> {
+    let loaded = load(file, environment);
+    let warnings = match &loaded {
+        Ok(loaded) => &loaded.warnings,
+        Err(error) => &error.warnings,
     };
-    logging::start();
-    for warning in &loaded.warnings {
+    for warning in warnings {
         warn!("{warning}");
     }
-    block_on(daemon(loaded.config))
+    Ok(block_on(daemon(loaded?.config)))
 }
 
 /// Runs `work` on a runtime made for the daemon, and ends everything that is left of it.

@@ -21,6 +21,7 @@ pub mod region;
 pub mod report;
 pub mod resolve;
 pub mod resolved;
+pub mod surroundings;
 mod unknown;
 pub mod uri;
 pub mod values;
@@ -30,6 +31,7 @@ pub use environment::Environment;
 pub use report::{Fault, LoadError, Stage, Warning};
 pub use resolve::{Loaded, load, load_bytes};
 pub use resolved::Resolved;
+pub use surroundings::Surroundings;
 
 #[cfg(test)]
 mod tests;
@@ -71,6 +73,8 @@ pub struct Config {
     pub processing: Processing,
     /// Settings of the lease table when it must be created.
     pub table: TableSettings,
+    /// What the clients need besides: proxy, profile, `-D` credentials.
+    pub surroundings: Surroundings,
     /// `multilangd.compatibility = strict`: do what Java does where our default is safer.
     pub strict: bool,
     /// The file it came from, for messages.

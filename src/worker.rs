@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{Instrument as _, error, info, info_span, warn};
 
 use crate::backoff::Backoff;
 use crate::consumer::{Failure, Outcome, Shared, Stops, consume};
@@ -129,7 +129,8 @@ impl Crew {
 
     fn employ(&mut self, lease: Lease, held: HeldLease, delay: Duration) {
         let (shared, stops) = (self.shared.clone(), self.stops.clone());
-        self.consumers.spawn(async move {
+        let span = info_span!("consumer", shard = %lease.shard);
+        let consumer = async move {
             tokio::select! {
                 () = sleep(delay) => {}
                 () = stops.gracefully.cancelled() => {}
@@ -137,7 +138,8 @@ impl Crew {
             }
             let outcome = Box::pin(consume(shared, lease.clone(), held.clone(), stops)).await;
             (lease, held, outcome)
-        });
+        };
+        self.consumers.spawn(consumer.instrument(span));
     }
 
     fn note(&mut self, mut lease: Lease, held: HeldLease, outcome: Outcome) -> Result<(), Failure> {

@@ -1,27 +1,206 @@
-//! Where log lines go, and which.
+//! Where log lines go, which, and how they look. Secrets never come here: see `config::report::shown`.
+//!
+//! Default: the reference's pattern on standard output; colours in a terminal (Source: LOGGING.md).
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 
-use tracing_subscriber::EnvFilter;
+use tracing::warn;
+use tracing_subscriber::filter::{EnvFilter, FilterExt as _, LevelFilter, filter_fn};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer as _, Registry};
 
-/// Level of everything that `RUST_LOG` does not name: ours at info, libraries only when something is odd.
+pub mod date;
+pub mod format;
+pub mod levels;
+pub mod line;
+pub mod logback;
+#[cfg(test)]
+mod logback_tests;
+pub mod names;
+pub mod output;
+pub mod pattern;
+pub mod setup;
+
+use format::Format;
+use output::Output;
+use setup::{Log, Setup};
+
+/// Level of everything that nothing else names: ours at info, libraries only when something is odd.
 const DEFAULT: &str = "warn,multilangd=info";
+/// Our own variable and the one of the field; the first one that is there counts.
+const VARIABLES: [&str; 2] = ["KCL_LOG", "RUST_LOG"];
 
-/// Begins to log to standard output, as the Java daemon does (Source: LOGGING.md); `RUST_LOG` sets levels.
-///
-/// Does nothing if logging has begun already.
-pub fn start() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT));
-    let terminal = std::io::stdout().is_terminal();
-    let logger = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(terminal).with_writer(std::io::stdout);
-    let _already_begun = logger.try_init();
+/// What the command line says about the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Choice {
+    /// A logback.xml; its appenders and levels replace the defaults.
+    pub logback: Option<Logback>,
+    /// `--log-format`: stronger than the file's patterns.
+    pub format: Option<String>,
+    /// `--log-level`: stronger than the file's levels and the variables.
+    pub level: Option<String>,
 }
 
-/// Logs to standard error, and only what is wrong, unless `RUST_LOG` says otherwise; for commands that have a picture
+/// A logback.xml, and whether it must be there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logback {
+    /// Its path.
+    pub path: PathBuf,
+    /// `-l` was given: a missing or broken file ends the start. Otherwise it is a warning.
+    pub required: bool,
+}
+
+/// Begins to log; does nothing more if logging has begun already.
+///
+/// # Errors
+/// The message of the reference about a log configuration that is missing or broken, or one about a level or format
+/// that is none.
+pub fn start(
+    choice: &Choice,
+    variables: &BTreeMap<String, String>,
+    properties: &BTreeMap<String, String>,
+) -> Result<(), String> {
+    let directives = directives(choice, variables)?;
+    let own_format = choice.format.as_deref().map(own_format).transpose()?;
+    let lookup = |name: &str| variables.get(name).or_else(|| properties.get(name)).cloned();
+    let mut warnings = Vec::new();
+    let mut setup = match &choice.logback {
+        None => None,
+        Some(file) => match read(&file.path, &lookup) {
+            Ok((setup, said)) => {
+                warnings = said;
+                Some(setup)
+            }
+            Err(message) if file.required => return Err(message),
+            Err(message) => {
+                warnings.push(message);
+                None
+            }
+        },
+    };
+    if let (Some(format), Some(setup)) = (&own_format, &mut setup) {
+        for appender in &mut setup.appenders {
+            appender.format = format.clone();
+        }
+    }
+    install(setup, own_format, directives);
+    for warning in warnings {
+        warn!("log configuration: {warning}");
+    }
+    Ok(())
+}
+
+fn read(path: &Path, lookup: logback::Lookup<'_>) -> Result<(Setup, Vec<String>), String> {
+    let failed = |what: &str| format!("Error while loading log configuration: {what}");
+    let bytes = std::fs::read(path).map_err(|error| {
+        // Source: CLI.md, outcomes: Java's words for the two usual cases
+        let why = match error.kind() {
+            std::io::ErrorKind::NotFound => "No such file or directory".to_owned(),
+            std::io::ErrorKind::IsADirectory => "Is a directory".to_owned(),
+            std::io::ErrorKind::PermissionDenied => "Permission denied".to_owned(),
+            _ => error.to_string(),
+        };
+        failed(&format!("{} ({why})", path.display()))
+    })?;
+    let text = String::from_utf8_lossy(&bytes);
+    logback::parse(&text, lookup).map_err(|why| failed(&format!("{} ({}: {why})", logback::BROKEN, path.display())))
+}
+
+fn own_format(name: &str) -> Result<Format, String> {
+    match name {
+        "java" => Ok(Format::Pattern(pattern::Pattern::default())),
+        "json" => Ok(Format::Json),
+        "human" => Ok(Format::Human { colours: std::io::stdout().is_terminal() }),
+        other => Err(format!("`--log-format {other}`: expected java, human or json")),
+    }
+}
+
+/// Directives of the option or of a variable; a bare level is ours, and the libraries stay quiet unless it is worse.
+fn directives(choice: &Choice, variables: &BTreeMap<String, String>) -> Result<Option<EnvFilter>, String> {
+    let from_variable = || VARIABLES.iter().find_map(|name| Some((*name, variables.get(*name)?)));
+    let (name, text) = match (&choice.level, from_variable()) {
+        (Some(text), _) => ("--log-level", text),
+        (None, Some((name, text))) if !text.trim().is_empty() => (name, text),
+        (None, _) => return Ok(None),
+    };
+    let text = match levels::Threshold::parse(text) {
+        Some(level) => format!("{},multilangd={}", level.0.min(LevelFilter::WARN), level.0),
+        None => text.clone(),
+    };
+    match EnvFilter::try_new(&text) {
+        Ok(filter) => Ok(Some(filter)),
+        Err(error) if name == "--log-level" => {
+            Err(format!("`--log-level {text}`: expected trace, debug, info, warn, error, off or directives ({error})"))
+        }
+        // a variable may be meant for somebody else
+        Err(error) => {
+            eprintln!("{name}={text} is not understood and left out: {error}");
+            Ok(None)
+        }
+    }
+}
+
+fn install(setup: Option<Setup>, format: Option<Format>, directives: Option<EnvFilter>) {
+    let from_file = setup.is_some();
+    let setup = setup.unwrap_or_else(|| {
+        let terminal = std::io::stdout().is_terminal();
+        let usual = || match terminal {
+            true => Format::Human { colours: true },
+            false => Format::Pattern(pattern::Pattern::default()),
+        };
+        Setup::single(Output::Out, format.unwrap_or_else(usual))
+    });
+    let log = Log::new(setup.appenders, setup.routes);
+    let _already_begun = match directives {
+        None if from_file => {
+            let (levels, loudest) = (setup.levels.clone(), setup.levels.loudest());
+            let filter = filter_fn(move |metadata| metadata.is_span() || levels.let_pass(metadata));
+            Registry::default().with(log.with_filter(filter.and(loudest))).try_init()
+        }
+        directives => {
+            let filter = directives.unwrap_or_else(|| EnvFilter::new(DEFAULT));
+            // spans carry the shard, whatever the level of the lines
+            let spans = filter_fn(|metadata| metadata.is_span() && names::is_ours(metadata.target()));
+            Registry::default().with(log.with_filter(filter.or(spans))).try_init()
+        }
+    };
+}
+
+/// Logs to standard error, and only what is wrong, unless a variable says otherwise; for commands that have a picture
 /// of their own to show.
 pub fn start_quietly() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error"));
-    let terminal = std::io::stderr().is_terminal();
-    let logger = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(terminal).with_writer(std::io::stderr);
-    let _already_begun = logger.try_init();
+    let text = VARIABLES.iter().find_map(|name| std::env::var(name).ok());
+    let filter = text.and_then(|text| EnvFilter::try_new(text).ok()).unwrap_or_else(|| EnvFilter::new("error"));
+    let log = Setup::single(Output::Error, Format::Human { colours: std::io::stderr().is_terminal() });
+    let log = Log::new(log.appenders, log.routes).with_filter(filter);
+    let _already_begun = Registry::default().with(log).try_init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(level: Option<&str>, variables: &[(&str, &str)]) -> Result<Option<String>, String> {
+        let choice = Choice { level: level.map(str::to_owned), ..Choice::default() };
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        directives(&choice, &variables).map(|filter| filter.map(|filter| filter.to_string()))
+    }
+
+    #[test]
+    fn the_option_beats_our_variable_which_beats_the_one_of_the_field() {
+        let both = [("KCL_LOG", "debug"), ("RUST_LOG", "trace")];
+        assert_eq!(shown(None, &[]), Ok(None));
+        assert_eq!(shown(None, &both), Ok(Some("multilangd=debug,warn".to_owned())));
+        assert_eq!(shown(Some("error"), &both), Ok(Some("multilangd=error,error".to_owned())));
+        assert_eq!(
+            shown(Some("warn,multilangd::consumer=trace"), &[]),
+            Ok(Some("multilangd::consumer=trace,warn".to_owned()))
+        );
+        assert_eq!(shown(None, &[("RUST_LOG", "=!=")]), Ok(None));
+        assert!(shown(Some("=!="), &[]).unwrap_err().contains("expected trace"));
+        assert!(own_format("xml").unwrap_err().contains("java, human or json"));
+    }
 }

@@ -9,7 +9,8 @@ use super::bean::{Bean, Value};
 use super::report::{Report, Stage};
 use super::resolved::{LeaseManagementConfig, Resolved, Specific};
 use super::{
-    Config, Coordination, Credentials, CredentialsProvider, FanOut, Polling, Processing, Retrieval, TableSettings,
+    Config, Coordination, Credentials, CredentialsProvider, Environment, FanOut, Polling, Processing, Retrieval,
+    Surroundings, TableSettings,
 };
 use crate::types::{InitialPosition, WorkerId};
 
@@ -22,7 +23,7 @@ pub(super) fn config(
     bean: &Bean,
     strict: bool,
     grace_given: bool,
-    path: &Path,
+    (path, environment): (&Path, &Environment),
     report: &mut Report,
 ) -> Config {
     let core = &resolved.resolved;
@@ -69,6 +70,7 @@ pub(super) fn config(
             point_in_time_recovery: leases.lease_table_pitr_enabled,
             scan_segments: u32::try_from(leases.lease_table_scan_total_segments).ok().filter(|segments| *segments > 0),
         },
+        surroundings: Surroundings::of(environment),
         strict,
         source: path.to_owned(),
     }

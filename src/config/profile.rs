@@ -32,8 +32,9 @@ impl Profile {
 /// Reads both files; one that is not there is empty.
 pub(super) fn load(environment: &Environment) -> Result<Profile, String> {
     let name = environment.profile_name();
-    let config = sections(environment, "AWS_CONFIG_FILE", "config")?;
-    let credentials = sections(environment, "AWS_SHARED_CREDENTIALS_FILE", "credentials")?;
+    let config = sections(environment, ("aws.configFile", "AWS_CONFIG_FILE"), "config")?;
+    let credentials =
+        sections(environment, ("aws.sharedCredentialsFile", "AWS_SHARED_CREDENTIALS_FILE"), "credentials")?;
     let mut properties = Section::new();
     let own = format!("profile {name}");
     let chosen = config.get(&own).or_else(|| config.get(name).filter(|_| name == "default"));
@@ -44,9 +45,15 @@ pub(super) fn load(environment: &Environment) -> Result<Profile, String> {
     Ok(Profile { properties, services: services.unwrap_or_default() })
 }
 
-fn sections(environment: &Environment, variable: &str, file: &str) -> Result<BTreeMap<String, Section>, String> {
+/// A system property is stronger than its variable.
+fn sections(
+    environment: &Environment,
+    (property, variable): (&str, &str),
+    file: &str,
+) -> Result<BTreeMap<String, Section>, String> {
     let home = environment.variable("HOME").or_else(|| environment.variable("USERPROFILE"));
-    let path = match environment.variable(variable) {
+    let property = environment.system_properties.get(property).map(String::as_str);
+    let path = match property.or_else(|| environment.variable(variable)) {
         Some(path) => path
             .strip_prefix("~/")
             .zip(home)

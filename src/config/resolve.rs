@@ -31,6 +31,9 @@ pub struct Loaded {
 pub fn load(path: &Path, environment: &Environment) -> Result<Loaded, LoadError> {
     let bytes = std::fs::read(path).map_err(|error| {
         let file = path.display();
+        if error.kind() == std::io::ErrorKind::IsADirectory {
+            return alone(format!("Error while reading properties file: {file} (Is a directory)"));
+        }
         let what = "Error while reading properties file: Unable to find property file in classpath, or file system:";
         alone(format!("{what} '{file}' ({error}; give the path of a readable file)"))
     })?;
@@ -64,7 +67,8 @@ pub fn load_bytes(bytes: &[u8], path: &Path, environment: &Environment) -> Resul
         clients,
     };
     let given = |key: &str| bean.fields.contains_key(key);
-    let config = effective::config(&resolved, &bean, strict, given("shutdownGraceMillis"), path, &mut report);
+    let config =
+        effective::config(&resolved, &bean, strict, given("shutdownGraceMillis"), (path, environment), &mut report);
     let Report { mut faults, warnings } = report;
     // stable: within a stage the order of the reference; faults that it does not know come last
     faults.sort_by_key(|fault| (unknown::is_ours(fault.key.as_deref()), fault.stage));

@@ -1,0 +1,88 @@
+//! HTTP with the proxy and the certificate authorities of the environment.
+//!
+//! The SDK's own client knows neither, and is used where neither is named: then nothing differs from its defaults.
+
+use anyhow::Context as _;
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
+use aws_smithy_http_client::{Builder, Connector};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use tracing::info;
+
+use crate::config::Surroundings;
+use crate::config::surroundings::Proxy;
+
+/// Clients for both schemes; `None` where the SDK's own will do.
+#[derive(Debug, Default)]
+pub(super) struct HttpClients {
+    http: Option<SharedHttpClient>,
+    https: Option<SharedHttpClient>,
+}
+
+impl HttpClients {
+    /// Makes them, and logs the proxy in use.
+    ///
+    /// # Errors
+    /// A proxy is no URL, or the bundle of certificate authorities cannot be read.
+    pub(super) fn new(around: &Surroundings) -> anyhow::Result<Self> {
+        let tls = trust(around)?;
+        let client = |proxy: Option<&Proxy>| -> anyhow::Result<Option<SharedHttpClient>> {
+            if proxy.is_none() && tls.is_none() {
+                return Ok(None);
+            }
+            let proxy = proxy.map_or_else(|| Ok(ProxyConfig::disabled()), config)?;
+            Ok(Some(build(proxy, tls.clone().unwrap_or_default())))
+        };
+        let (http, https) = (around.http_proxy.as_ref(), around.https_proxy.as_ref());
+        let clients = Self { http: client(http)?, https: client(https)? };
+        for (scheme, proxy) in [("http", http), ("https", https)] {
+            if let Some(proxy) = proxy {
+                info!(
+                    scheme,
+                    from = proxy.from,
+                    not_for = proxy.not_for,
+                    "requests go through the proxy {}",
+                    proxy.url
+                );
+            }
+        }
+        Ok(clients)
+    }
+
+    /// The client for an endpoint; without one, for the service of the region, which is `https`.
+    pub(super) fn for_url(&self, endpoint: Option<&str>) -> Option<SharedHttpClient> {
+        let plain = endpoint.is_some_and(|url| url.get(..5).is_some_and(|begin| begin.eq_ignore_ascii_case("http:")));
+        if plain { self.http.clone() } else { self.https.clone() }
+    }
+}
+
+fn config(proxy: &Proxy) -> anyhow::Result<ProxyConfig> {
+    let url = proxy.url.as_str();
+    let named = || format!("{} names the proxy `{url}`; expected http://host:port", proxy.from);
+    let mut config = ProxyConfig::all(url).with_context(named)?.no_proxy(&proxy.not_for);
+    if let Some((user, password)) = &proxy.user {
+        config = config.with_basic_auth(user, password);
+    }
+    Ok(config)
+}
+
+fn trust(around: &Surroundings) -> anyhow::Result<Option<TlsContext>> {
+    let Some(path) = &around.ca_bundle else { return Ok(None) };
+    let pem = std::fs::read(path).with_context(|| {
+        format!("AWS_CA_BUNDLE names `{}`, which cannot be read; correct the variable", path.display())
+    })?;
+    let store = TrustStore::default().with_pem_certificate(pem);
+    let context = TlsContext::builder().with_trust_store(store).build();
+    context.map(Some).with_context(|| format!("AWS_CA_BUNDLE names `{}`, which is no PEM file", path.display()))
+}
+
+fn build(proxy: ProxyConfig, tls: TlsContext) -> SharedHttpClient {
+    Builder::new().build_with_connector_fn(move |settings, components| -> Connector {
+        let mut connector = Connector::builder().proxy_config(proxy.clone());
+        connector.set_connector_settings(settings.cloned());
+        if let Some(components) = components {
+            connector.set_sleep_impl(components.sleep_impl());
+        }
+        connector.tls_provider(Provider::Rustls(CryptoMode::AwsLc)).tls_context(tls.clone()).build()
+    })
+}
