@@ -15,6 +15,7 @@ is done, never show it to anyone again". Standard error is free for anything mea
     (end of input)        done, leave
 
 Environment: CHECKPOINT_SECONDS, time between two checkpoints; 0, the default, is one after each batch.
+Argument: --quiet says nothing on standard error.
 """
 import base64
 import collections
@@ -90,7 +91,7 @@ class WordCount:
         self.say("stops: %d words, most often %s" % (sum(self.words.values()), self.words.most_common(3)))
 
     def lease_lost(self, message):
-        self.say("goes to another worker")
+        self.say("is not ours any more")
 
     def save(self, *place):
         """A refused checkpoint is no reason to die: the next one, or the next owner, makes it good."""
@@ -101,7 +102,8 @@ class WordCount:
             self.say("checkpoint refused: %s" % why)
 
     def say(self, text):
-        print("%s %s" % (self.shard, text), file=sys.stderr, flush=True)
+        if "--quiet" not in sys.argv:
+            print("%s %s" % (self.shard, text), file=sys.stderr, flush=True)
 
 
 def main():

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -25,14 +25,13 @@ use crate::retrieval::prefetch::PrefetchLimits;
 use crate::retrieval::registration::consumer_arn;
 use crate::stream::StreamError;
 use crate::stream::kinesis::Kinesis;
-use crate::worker::Worker;
+use crate::worker::{START_ATTEMPTS, Worker, WorkerError};
 
 pub mod aws;
 pub mod logging;
+pub mod permissions;
 pub mod signals;
 
-/// Attempts to reach the stream before that is a failure, as many as the worker's own start has.
-const STREAM_ATTEMPTS: u32 = 20;
 /// Threads that serve all shards; records go through as they are, so few are needed.
 const MOST_THREADS: usize = 4;
 /// How long the runtime may take to drop what still runs when the process ends.
@@ -139,12 +138,19 @@ pub async fn serve_with(
     progress: Arc<dyn Progress>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    let place = place(config.dynamodb_endpoint.as_deref(), "dynamoDBEndpoint", &config);
+    let table = config.table_name.clone();
     let worker = tokio::select! {
         biased;
         () = stop.cancelled() => return Ok(()),
         worker = build(config, clients, progress) => worker?,
     };
-    Ok(worker.run(stop).await?)
+    match worker.run(stop).await {
+        Err(WorkerError::Start(error)) => {
+            Err(error).with_context(|| format!("this worker cannot join the fleet of table `{table}` {place}"))
+        }
+        result => Ok(result?),
+    }
 }
 
 async fn build(config: Config, clients: aws::Clients, progress: Arc<dyn Progress>) -> anyhow::Result<Worker> {
@@ -191,7 +197,10 @@ async fn source(
     kinesis: &Arc<Kinesis>,
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<Arc<dyn RecordSource>> {
-    reach(kinesis).await.with_context(|| format!("stream of `{}` cannot be read", config.source.display()))?;
+    reach(kinesis, config.coordination.initialization_backoff).await.with_context(|| {
+        let place = place(config.kinesis_endpoint.as_deref(), "kinesisEndpoint", config);
+        format!("stream `{}` cannot be read {place}", config.stream_name)
+    })?;
     Ok(match &config.retrieval {
         Retrieval::Polling(polling) => {
             info!(idle = ?polling.idle, max_records = polling.max_records, "reading by polling (GetRecords)");
@@ -208,18 +217,26 @@ async fn source(
     })
 }
 
-/// Waits until the stream answers.
-async fn reach(kinesis: &Kinesis) -> Result<(), StreamError> {
-    let mut attempt = 1;
+/// Where a service was looked for, for messages.
+fn place(endpoint: Option<&str>, key: &str, config: &Config) -> String {
+    match (endpoint, &config.region) {
+        (Some(url), _) => format!("at `{url}`; check {key} in `{}`", config.source.display()),
+        (None, Some(region)) => format!("in region `{region}`; check regionName in `{}`", config.source.display()),
+        (None, None) => "in the region of this machine".to_owned(),
+    }
+}
+
+/// Waits until the stream answers, as long as the worker's own start may take.
+async fn reach(kinesis: &Kinesis, pause: Duration) -> Result<(), StreamError> {
+    let deadline = Instant::now() + pause * START_ATTEMPTS;
     loop {
         match kinesis.describe_summary().await {
             Ok(_) => return Ok(()),
-            Err(error) if error.is_transient() && attempt < STREAM_ATTEMPTS => {
-                warn!(attempt, of = STREAM_ATTEMPTS, error = %chain(&error), "the stream cannot be reached yet, trying on");
+            Err(error) if error.is_transient() && Instant::now() < deadline => {
+                warn!(error = %chain(&error), "the stream cannot be reached yet, trying on");
             }
             Err(error) => return Err(error),
         }
-        attempt += 1;
-        sleep(Duration::from_secs(1)).await;
+        sleep(pause).await;
     }
 }

@@ -15,6 +15,8 @@ pub mod environment;
 pub mod keys;
 pub mod lists;
 pub mod order;
+pub mod origin;
+pub mod own;
 mod profile;
 pub mod properties;
 pub mod region;
@@ -28,6 +30,8 @@ pub mod values;
 
 pub use effective::SAFE_GRACE;
 pub use environment::Environment;
+pub use origin::{Origin, Setting};
+pub use own::ProtocolLevel;
 pub use report::{Fault, LoadError, Stage, Warning};
 pub use resolve::{Loaded, load, load_bytes};
 pub use resolved::Resolved;
@@ -205,6 +209,8 @@ pub struct Processing {
     pub task_backoff: Duration,
     /// `shutdownGraceMillis`: longest wait of a graceful shutdown; [`SAFE_GRACE`] when absent, unless strict.
     pub shutdown_grace: Duration,
+    /// `multilangd.protocolLevel`: which generation of child programs we speak to.
+    pub protocol_level: ProtocolLevel,
 }
 
 /// Settings of the lease table when it must be created.

@@ -66,6 +66,8 @@ pub enum Outcome {
     LeaseGone,
     /// The child could not be started or failed. The lease is given back.
     Failed(Failure),
+    /// The consumer itself panicked. The lease is still ours.
+    BrokeDown,
 }
 
 /// Why a consumer could not go on.

@@ -4,9 +4,9 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 | [`types`], [`clock`], [`backoff`] |
-//! | 1 | [`checkpoint`], [`record`], [`config`], [`progress`] |
-//! | 2 | [`lease`], [`stream`], [`child`] |
+//! | 0 | [`types`], [`backoff`] |
+//! | 1 | [`clock`], [`checkpoint`], [`record`], [`config`] |
+//! | 2 | [`progress`], [`lease`], [`stream`], [`child`] |
 //! | 3 | [`retrieval`], [`coordinator`] |
 //! | 4 | [`consumer`] |
 //! | 5 | [`worker`] |

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::task::{Id, JoinSet};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, info, info_span, warn};
 
@@ -18,12 +18,13 @@ use crate::coordinator::{Assignment, Coordinator, Fleet};
 use crate::lease::Lease;
 use crate::types::ShardId;
 
-/// Attempts to start before that is a failure (Source: KCL 3.x `maxInitializationAttempts`).
-const START_ATTEMPTS: u32 = 20;
+/// How often the wait between two attempts to start goes into the time they may take in all, about what Java's 20
+/// attempts take (Source: KCL 3.x `maxInitializationAttempts`).
+pub const START_ATTEMPTS: u32 = 20;
 /// How long consumers may take to end once the grace is over.
 const HALT_LIMIT: Duration = Duration::from_secs(2);
-/// Waits before a shard whose end was not checkpointed is read again with a fresh child.
-const END_RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+/// Waits before a shard is read again with a fresh child.
+const RESTART: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 
 /// Why a worker ended other than by being told to.
 #[derive(Debug, thiserror::Error)]
@@ -51,8 +52,6 @@ pub struct Worker {
     pub grace: Duration,
 }
 
-type Ended = (Lease, HeldLease, Outcome);
-
 impl Worker {
     /// Works until `stop`, then stops in order: consumers, load row, leases, leader lock.
     ///
@@ -70,6 +69,7 @@ impl Worker {
             shared: self.consumers,
             stops: Stops::default(),
             consumers: JoinSet::new(),
+            employed: HashMap::new(),
             restarts: HashMap::new(),
             coordinator,
         };
@@ -79,18 +79,20 @@ impl Worker {
     }
 
     async fn start(&self) -> Result<(), StartError> {
+        let pause = self.fleet.config.initialization_backoff;
+        let deadline = Instant::now() + pause * START_ATTEMPTS;
         let mut attempt = 1;
         loop {
             info!("Initializing LeaseCoordinator attempt {attempt}");
             match prepare(&self.fleet, &self.application).await {
                 Ok(()) => return Ok(()),
-                Err(StartError::Table(error)) if error.is_transient() && attempt < START_ATTEMPTS => {
-                    warn!(attempt, of = START_ATTEMPTS, error = %chain(&error), "could not start yet, trying on");
+                Err(StartError::Table(error)) if error.is_transient() && Instant::now() < deadline => {
+                    warn!(attempt, error = %chain(&error), "could not start yet, trying on");
                 }
                 Err(error) => return Err(error),
             }
             attempt += 1;
-            sleep(self.fleet.config.initialization_backoff).await;
+            sleep(pause).await;
         }
     }
 }
@@ -99,8 +101,10 @@ impl Worker {
 struct Crew {
     shared: Arc<Shared>,
     stops: Stops,
-    consumers: JoinSet<Ended>,
-    /// How often in a row a shard's end was not checkpointed.
+    consumers: JoinSet<Outcome>,
+    /// What each of them works on.
+    employed: HashMap<Id, (Lease, HeldLease)>,
+    /// How often in a row a shard was begun again.
     restarts: HashMap<ShardId, u32>,
     coordinator: Coordinator,
 }
@@ -115,10 +119,18 @@ impl Crew {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
-                Some(ended) = self.consumers.join_next() => match ended {
-                    Ok((lease, held, outcome)) => self.note(lease, held, outcome)?,
-                    Err(error) => error!(%error, "a consumer broke down; its lease will expire"),
-                },
+                Some(ended) = self.consumers.join_next_with_id() => {
+                    let (id, outcome) = match ended {
+                        Ok((id, outcome)) => (id, outcome),
+                        Err(error) => {
+                            error!(%error, "a consumer broke down; this is a bug, please report it");
+                            (error.id(), Outcome::BrokeDown)
+                        }
+                    };
+                    if let Some((lease, held)) = self.employed.remove(&id) {
+                        self.note(lease, held, outcome)?;
+                    }
+                }
                 assignment = assignments.recv() => match assignment {
                     Some(Assignment { lease, held }) => self.employ(lease, held, Duration::ZERO),
                     None => return Err(WorkerError::CoordinatorGone),
@@ -130,16 +142,17 @@ impl Crew {
     fn employ(&mut self, lease: Lease, held: HeldLease, delay: Duration) {
         let (shared, stops) = (self.shared.clone(), self.stops.clone());
         let span = info_span!("consumer", shard = %lease.shard);
+        let working = (lease.clone(), held.clone());
         let consumer = async move {
             tokio::select! {
                 () = sleep(delay) => {}
                 () = stops.gracefully.cancelled() => {}
-                () = held.until_lost() => {}
+                _ = held.until_called_for() => {}
             }
-            let outcome = Box::pin(consume(shared, lease.clone(), held.clone(), stops)).await;
-            (lease, held, outcome)
+            Box::pin(consume(shared, lease, held, stops)).await
         };
-        self.consumers.spawn(consumer.instrument(span));
+        let task = self.consumers.spawn(consumer.instrument(span));
+        self.employed.insert(task.id(), working);
     }
 
     fn note(&mut self, mut lease: Lease, held: HeldLease, outcome: Outcome) -> Result<(), Failure> {
@@ -155,15 +168,15 @@ impl Crew {
                 self.coordinator.released(&shard);
                 self.coordinator.poke();
             }
-            Outcome::EndNotCheckpointed if held.standing() != Standing::Lost => {
+            Outcome::EndNotCheckpointed | Outcome::BrokeDown if held.standing() != Standing::Lost => {
                 let times = self.restarts.entry(shard.clone()).or_default();
                 *times += 1;
-                let delay = END_RETRY.jittered(*times);
-                warn!(%shard, times, ?delay, "reading the end of the shard again with a fresh child");
+                let delay = RESTART.jittered(*times);
+                warn!(%shard, times, ?delay, "reading the shard again from its checkpoint with a fresh child");
                 lease.checkpoint = held.last_checkpoint();
                 self.employ(lease, held, delay);
             }
-            Outcome::EndNotCheckpointed => self.coordinator.released(&shard),
+            Outcome::EndNotCheckpointed | Outcome::BrokeDown => self.coordinator.released(&shard),
             Outcome::Failed(failure) => {
                 self.coordinator.released(&shard);
                 return Err(failure);

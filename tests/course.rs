@@ -3,6 +3,7 @@
 //! The worker runs in this process, through the very code that talks to AWS; dropping its future leaves the tables as
 //! kill -9 would. Children are real processes.
 #![cfg(feature = "local")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
@@ -189,8 +190,16 @@ fn assert_no_step_back(witness: &Witness, before: &FleetRows) {
 
 async fn whole_course(mode: &'static str) {
     let mut course = Course::begin(mode).await;
+    let a = first_start(&mut course).await;
+    let mut b = restart_and_reshard(&mut course).await;
+    let c = share_with_a_second_worker(&mut course, &mut b).await;
+    let (b, d) = crash_and_take_over(&mut course, b).await;
+    course.assert_everything_was_delivered(&[&a, &b, &c, &d]);
+    course.backend.stop().await;
+}
 
-    // First start on an empty table.
+/// From an empty table to a graceful stop that leaves nothing behind.
+async fn first_start(course: &mut Course) -> Arc<Witness> {
     course.put(10_000).await;
     let mut a = course.worker("a");
     a.until("10,000 records are checkpointed", async || course.all_checkpointed().await).await;
@@ -201,8 +210,12 @@ async fn whole_course(mode: &'static str) {
     assert!(rows.leases.iter().all(|lease| lease.owner.is_none()), "a graceful stop gives its leases back");
     assert_eq!(rows.workers, [], "a graceful stop takes its load row away");
     assert_eq!(course.store.lock().await.unwrap(), None, "a graceful stop gives the leader lock back");
+    a
+}
 
-    // Restart from the checkpoints; a split and a merge under the running worker.
+/// Restart from the checkpoints; a split and a merge under the running worker.
+async fn restart_and_reshard(course: &mut Course) -> Running {
+    let rows = course.rows().await;
     course.put(1_000).await;
     let mut b = course.worker("b");
     b.until("the restart has caught up", async || course.all_checkpointed().await).await;
@@ -219,8 +232,11 @@ async fn whole_course(mode: &'static str) {
         assert!(parent.is_finished() && !parent.children.is_empty(), "{parent:?}");
     }
     assert_no_step_back(&b.witness, &rows);
+    b
+}
 
-    // A second worker is handed its share by the first, and gives it back when it leaves.
+/// A second worker is handed its share by the first, and gives it back when it leaves.
+async fn share_with_a_second_worker(course: &mut Course, b: &mut Running) -> Arc<Witness> {
     let before = course.rows().await;
     let mut c = course.worker("c");
     let owned_by_c = async || {
@@ -246,8 +262,11 @@ async fn whole_course(mode: &'static str) {
     b.until("the first worker reads everything again", async || course.all_checkpointed().await).await;
     assert_order(&c);
     assert_no_step_back(&c, &before);
+    c
+}
 
-    // kill -9, and a lone worker takes over without waiting for the dead leader's lock.
+/// kill -9, and a lone worker takes over without waiting for the dead leader's lock.
+async fn crash_and_take_over(course: &mut Course, b: Running) -> (Arc<Witness>, Arc<Witness>) {
     let b = b.crash();
     let at_crash = course.rows().await;
     course.put(500).await;
@@ -257,8 +276,7 @@ async fn whole_course(mode: &'static str) {
     let d = d.stop().await;
     assert_order(&d);
     assert_no_step_back(&d, &at_crash);
-    course.assert_everything_was_delivered(&[&a, &b, &c, &d]);
-    course.backend.stop().await;
+    (b, d)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

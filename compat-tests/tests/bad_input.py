@@ -1,6 +1,9 @@
 """Bad input: exit code 1, one sentence that names the thing, nothing left behind."""
+import http.server
+import json
 import os
 import re
+import threading
 
 from harness import world as worlds
 from harness.runner import test
@@ -58,8 +61,8 @@ def _(world):
 
 @test("bad-value")
 def _(world):
-    """A value that cannot be read is named with its key."""
-    for key, value in (("failoverTimeMillis", "ten"), ("initialPositionInStream", "THE_MIDDLE"), ("retrievalMode", "PIGEON")):
+    """A value that stops the Java daemon stops ours, and is named with its key."""
+    for key, value in (("maxActiveThreads", "ten"), ("initialPositionInStream", "THE_MIDDLE"), ("retrievalMode", "PIGEON")):
         app, daemon = fixture(world, **{key: value})
         refused(world, daemon, key, value, seconds=5, app=app)
         os.remove(daemon.process.err)
@@ -108,6 +111,40 @@ def _(world):
     """An endpoint refuses the connection: Kinesis', then DynamoDB's."""
     for key in ("kinesisEndpoint", "dynamoDBEndpoint"):
         url = "http://127.0.0.1:%d" % worlds.free_port()
-        app, daemon = fixture(world, **{key: url})
-        refused(world, daemon, re.escape(url.split("//")[1]), seconds=60)
+        app, daemon = fixture(world, schedulerInitializationBackoffTimeMillis=100, **{key: url})
+        refused(world, daemon, re.escape(url.split("//")[1]))
         os.remove(daemon.process.err)
+
+
+class Denier(http.server.BaseHTTPRequestHandler):
+    """Answers every request of either service as IAM does when the policy has no statement for it."""
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers.get("content-length", 0)))
+        action = self.headers.get("x-amz-target", "").split(".")[-1]
+        body = json.dumps({"__type": "AccessDeniedException", "message":
+                           "User: arn:aws:iam::123456789012:user/u is not authorized to perform: %s" % action}).encode()
+        self.send_response(400)
+        self.send_header("content-type", "application/x-amz-json-1.1")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@test("bad-policy")
+def _(world):
+    """The policy allows nothing: the action that is missing is named, for Kinesis, then for DynamoDB."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Denier)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = "http://127.0.0.1:%d" % server.server_port
+    try:
+        for key, action in (("kinesisEndpoint", "kinesis:DescribeStreamSummary"), ("dynamoDBEndpoint", "dynamodb:DescribeTable")):
+            app, daemon = fixture(world, **{key: url})
+            refused(world, daemon, action, "policy", seconds=10)
+            os.remove(daemon.process.err)
+    finally:
+        server.shutdown()

@@ -73,26 +73,22 @@ pub fn checkpoint_reply(sequence: Option<&str>, sub: Option<i64>, error: Option<
     line
 }
 
-/// Another worker has the lease now.
+/// A message that says no more than what to do: `leaseLost`, `shardEnded`, `shutdownRequested`.
 #[must_use]
-pub fn lease_lost() -> Vec<u8> {
-    bare(Action::LeaseLost)
-}
-
-/// Everything of the shard was delivered, and the shard is closed.
-#[must_use]
-pub fn shard_ended() -> Vec<u8> {
-    bare(Action::ShardEnded)
-}
-
-/// The daemon stops, or hands the lease over; the last chance for a checkpoint.
-#[must_use]
-pub fn shutdown_requested() -> Vec<u8> {
-    bare(Action::ShutdownRequested)
-}
-
-fn bare(action: Action) -> Vec<u8> {
+pub fn bare(action: Action) -> Vec<u8> {
     format!("{{\"action\":\"{}\"}}\n", action.as_str()).into_bytes()
+}
+
+/// The message of KCL 1.x for the end of a shard (`TERMINATE`) or of a lease (`ZOMBIE`).
+#[must_use]
+pub fn shutdown(reason: &str) -> Vec<u8> {
+    format!("{{\"action\":\"shutdown\",\"reason\":\"{reason}\"}}\n").into_bytes()
+}
+
+/// A message with a text field `checkpoint`, as the documentation of KCL 2.x has it.
+#[must_use]
+pub fn with_checkpoint(action: Action, place: &str) -> Vec<u8> {
+    format!("{{\"action\":\"{}\",\"checkpoint\":\"{place}\"}}\n", action.as_str()).into_bytes()
 }
 
 fn text_or_null(line: &mut Vec<u8>, value: Option<&str>) {
@@ -220,9 +216,9 @@ mod tests {
 
     #[test]
     fn messages_without_fields_hold_their_action_only() {
-        assert_eq!(line(lease_lost()), "{\"action\":\"leaseLost\"}\n");
-        assert_eq!(line(shard_ended()), "{\"action\":\"shardEnded\"}\n");
-        assert_eq!(line(shutdown_requested()), "{\"action\":\"shutdownRequested\"}\n");
+        assert_eq!(line(bare(Action::LeaseLost)), "{\"action\":\"leaseLost\"}\n");
+        assert_eq!(line(bare(Action::ShardEnded)), "{\"action\":\"shardEnded\"}\n");
+        assert_eq!(line(bare(Action::ShutdownRequested)), "{\"action\":\"shutdownRequested\"}\n");
     }
 
     #[test]

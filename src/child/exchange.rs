@@ -4,7 +4,9 @@
 //!
 //! Source: PROTOCOL.md section 3; KCL 3.5.1 `MultiLangProtocol.waitForStatusMessage`.
 
-use crate::child::message::{Action, FromChild, Unreadable, parse};
+use crate::child::dialect::answers;
+use crate::child::message::{Action, FromChild, Unreadable, parse_at};
+use crate::config::ProtocolLevel;
 
 /// What to do about one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,15 +50,21 @@ pub enum Skipped {
 /// Decides the step after `line`, given without its line end, of a child that was told to do `awaited`.
 #[must_use]
 pub fn step(awaited: Action, line: &[u8]) -> Step {
+    step_at(ProtocolLevel::Three, awaited, line)
+}
+
+/// [`step`] for a child of an older level.
+#[must_use]
+pub fn step_at(level: ProtocolLevel, awaited: Action, line: &[u8]) -> Step {
     if line.is_empty() {
         return Step::Skip { reason: Skipped::Empty };
     }
-    match parse(line) {
+    match parse_at(level, line) {
         Err(unreadable) => Step::Skip { reason: Skipped::NotAMessage(unreadable) },
         Ok(FromChild::Senseless(action)) => Step::Skip { reason: Skipped::Senseless(action) },
         Ok(FromChild::Null) => Step::NullMessage,
         Ok(FromChild::Checkpoint { sequence, sub }) => Step::Checkpoint { sequence, sub },
-        Ok(FromChild::Status { response_for }) if response_for.as_deref() == Some(awaited.as_str()) => Step::Finished,
+        Ok(FromChild::Status { response_for }) if answers(level, awaited, response_for.as_deref()) => Step::Finished,
         Ok(FromChild::Status { response_for }) => Step::WrongAnswer { awaited, answered: response_for },
     }
 }

@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 
+use crate::config::ProtocolLevel;
 use crate::record::utf8::java_text;
 
 mod lexer;
@@ -134,11 +135,20 @@ static KINDS: [Kind; 8] = [
 /// # Errors
 /// Says why the line is no message; a child prints such lines at will.
 pub fn parse(line: &[u8]) -> Result<FromChild, Unreadable> {
+    parse_at(ProtocolLevel::Three, line)
+}
+
+/// [`parse`] for children of an older level: they may name a checkpoint's sequence number `checkpoint`
+/// (Source: CLIENTS.md quirk 4).
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_at(level: ProtocolLevel, line: &[u8]) -> Result<FromChild, Unreadable> {
     let text = java_text(line);
     let mut lexer = Lexer::new(&text);
     match lexer.peek() {
-        Some(b'{') => object(&mut lexer),
-        Some(b'[') => wrapper(&mut lexer),
+        Some(b'{') => object(&mut lexer, level),
+        Some(b'[') => wrapper(&mut lexer, level),
         _ => match lexer.value()? {
             Value::Null => Ok(FromChild::Null),
             Value::Bool(_) | Value::Number(_) | Value::Text(_) | Value::Array | Value::Object => {
@@ -151,7 +161,7 @@ pub fn parse(line: &[u8]) -> Result<FromChild, Unreadable> {
 type Field<'a> = (Cow<'a, str>, Value<'a>);
 
 /// Reads `{"action": KIND, ...}`, with the action anywhere.
-fn object(lexer: &mut Lexer<'_>) -> Result<FromChild, Unreadable> {
+fn object(lexer: &mut Lexer<'_>, level: ProtocolLevel) -> Result<FromChild, Unreadable> {
     let mut fields = fields(lexer)?;
     let is_action = |(name, value): &Field<'_>| {
         name == "action" && matches!(value, Value::Text(_) | Value::Number(_) | Value::Bool(_))
@@ -164,14 +174,14 @@ fn object(lexer: &mut Lexer<'_>) -> Result<FromChild, Unreadable> {
             *value = Value::Number("0");
         }
     }
-    message(kind, fields)
+    message(kind, fields, level)
 }
 
 /// Reads `["KIND", {...}]`, which Jackson takes for a message too; with nothing behind the kind it makes a null of it,
 /// and a text there is the answer of a status.
 ///
 /// Source: jackson-databind 2.21 `AsArrayTypeDeserializer`, `StatusMessage(String)`; run.
-fn wrapper(lexer: &mut Lexer<'_>) -> Result<FromChild, Unreadable> {
+fn wrapper(lexer: &mut Lexer<'_>, level: ProtocolLevel) -> Result<FromChild, Unreadable> {
     lexer.take(b'[');
     let kind = kind_of(&lexer.value()?)?;
     if lexer.take(b']') {
@@ -181,7 +191,7 @@ fn wrapper(lexer: &mut Lexer<'_>) -> Result<FromChild, Unreadable> {
         return Err(Unreadable::NotJson("expected a comma or a closing bracket"));
     }
     let message = if lexer.peek() == Some(b'{') {
-        message(kind, fields(lexer)?)?
+        message(kind, fields(lexer)?, level)?
     } else {
         match (kind.action, lexer.value()?) {
             ("status", Value::Text(text)) => FromChild::Status { response_for: Some(text.into_owned()) },
@@ -213,9 +223,11 @@ fn kind_of(action: &Value<'_>) -> Result<&'static Kind, Unreadable> {
     KINDS.iter().find(|kind| kind.action == action).ok_or(Unreadable::UnknownAction)
 }
 
-fn message(kind: &'static Kind, fields: Vec<Field<'_>>) -> Result<FromChild, Unreadable> {
+fn message(kind: &'static Kind, fields: Vec<Field<'_>>, level: ProtocolLevel) -> Result<FromChild, Unreadable> {
     let (mut response_for, mut sequence, mut sub) = (None, None, None);
     for (name, value) in fields {
+        let old_name = level < ProtocolLevel::Three && kind.action == "checkpoint" && name == "checkpoint";
+        let name = if old_name { Cow::Borrowed("sequenceNumber") } else { name };
         let Some((name, holds)) = kind.fields.iter().find(|(known, _)| name == *known) else {
             return Err(Unreadable::UnknownField(name.into_owned()));
         };

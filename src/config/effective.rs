@@ -6,11 +6,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::bean::{Bean, Value};
+use super::own::Own;
 use super::report::{Report, Stage};
 use super::resolved::{LeaseManagementConfig, Resolved, Specific};
 use super::{
-    Config, Coordination, Credentials, CredentialsProvider, Environment, FanOut, Polling, Processing, Retrieval,
-    Surroundings, TableSettings,
+    Config, Coordination, Credentials, CredentialsProvider, Environment, FanOut, Polling, Processing, ProtocolLevel,
+    Retrieval, Surroundings, TableSettings,
 };
 use crate::types::{InitialPosition, WorkerId};
 
@@ -21,7 +22,7 @@ pub const SAFE_GRACE: Duration = Duration::from_secs(8);
 pub(super) fn config(
     resolved: &Resolved,
     bean: &Bean,
-    strict: bool,
+    own: &Own,
     grace_given: bool,
     (path, environment): (&Path, &Environment),
     report: &mut Report,
@@ -29,6 +30,7 @@ pub(super) fn config(
     let core = &resolved.resolved;
     let leases = &core.lease_management_config;
     let clients = &resolved.clients;
+    let strict = own.strict;
     if !strict {
         check_worker_id(&leases.worker_identifier, report);
     }
@@ -43,7 +45,8 @@ pub(super) fn config(
     let retrieval =
         retrieval(&core.retrieval_config.retrieval_specific_config, &core.retrieval_config.application_name, &mut take);
     let coordination = coordination(resolved, leases, &mut take);
-    let processing = processing(resolved, bean, grace_given, &mut take);
+    let processing =
+        Processing { protocol_level: own.protocol_level, ..processing(resolved, bean, grace_given, &mut take) };
     Config {
         command: resolved.daemon.command.clone(),
         application_name: core.coordinator_config.application_name.clone(),
@@ -227,6 +230,7 @@ fn processing(resolved: &Resolved, bean: &Bean, grace_given: bool, take: &mut Mi
         child_timeout: child_timeout(bean.boxed("timeoutInSeconds"), take),
         task_backoff: take.duration("taskBackoffTimeMillis", core.lifecycle_config.task_backoff_time_millis, 500),
         shutdown_grace,
+        protocol_level: ProtocolLevel::default(),
     }
 }
 

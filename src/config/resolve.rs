@@ -8,6 +8,8 @@ use super::core::{self, Names};
 use super::effective;
 use super::environment::Defaults;
 use super::keys::{self, Honoured, Key, Kind};
+use super::origin::{self, Setting};
+use super::own::Own;
 use super::report::{Report, Stage};
 use super::resolved::{Daemon, Resolved};
 use super::unknown::{self, OWN};
@@ -22,6 +24,8 @@ pub struct Loaded {
     pub warnings: Vec<Warning>,
     /// What the Java daemon would run on.
     pub resolved: Resolved,
+    /// Each setting with its effective value and where it comes from.
+    pub settings: Vec<Setting>,
 }
 
 /// Reads the file at `path`.
@@ -47,7 +51,8 @@ pub fn load(path: &Path, environment: &Environment) -> Result<Loaded, LoadError>
 pub fn load_bytes(bytes: &[u8], path: &Path, environment: &Environment) -> Result<Loaded, LoadError> {
     let entries = properties::parse(bytes).map_err(|malformed| alone(malformed.to_string()))?;
     let mut report = Report::default();
-    let strict = own_keys(&entries, environment, &mut report);
+    let own = Own::read(|key| value_of(&entries, key), environment, &mut report);
+    let strict = own.strict;
     let defaults = environment.defaults().unwrap_or_else(|reason| {
         report.fault(Stage::Resolve, "AWS_CONFIG_FILE", format!("{reason}; correct the file"));
         Defaults::without_profile(environment)
@@ -68,12 +73,13 @@ pub fn load_bytes(bytes: &[u8], path: &Path, environment: &Environment) -> Resul
     };
     let given = |key: &str| bean.fields.contains_key(key);
     let config =
-        effective::config(&resolved, &bean, strict, given("shutdownGraceMillis"), (path, environment), &mut report);
+        effective::config(&resolved, &bean, &own, given("shutdownGraceMillis"), (path, environment), &mut report);
     let Report { mut faults, warnings } = report;
     // stable: within a stage the order of the reference; faults that it does not know come last
     faults.sort_by_key(|fault| (unknown::is_ours(fault.key.as_deref()), fault.stage));
+    let settings = origin::settings(&entries, &bean, (&config, &resolved), &defaults);
     match faults.is_empty() {
-        true => Ok(Loaded { config, warnings, resolved }),
+        true => Ok(Loaded { config, warnings, resolved, settings }),
         false => Err(LoadError { faults, warnings }),
     }
 }
@@ -85,21 +91,6 @@ fn alone(message: String) -> LoadError {
 
 fn value_of<'a>(entries: &'a [(String, String)], name: &str) -> Option<&'a str> {
     entries.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
-}
-
-/// Reads `multilangd.*`; gives whether the mode is strict.
-fn own_keys(entries: &[(String, String)], environment: &Environment, report: &mut Report) -> bool {
-    let mode = value_of(entries, OWN[0]).map(values::trim);
-    match mode {
-        None | Some("safe") => environment.strict,
-        Some("strict") => true,
-        Some(other) => {
-            let message =
-                format!("`{} = {other}`: expected safe or strict; correct the value or remove the line", OWN[0]);
-            report.fault(Stage::Load, OWN[0], message);
-            environment.strict
-        }
-    }
 }
 
 /// Applies every entry in the order of the reference, and names what is odd about the file as a whole.
@@ -120,6 +111,8 @@ fn apply_all(entries: &[(String, String)], defaults: &Defaults<'_>, strict: bool
         warn_about_value(name, key, text, report);
         match key.honoured {
             Honoured::Yes => {}
+            // no metrics are sent, which is what the user asks for
+            Honoured::NotYet if key.name == "metricsLevel" && text.eq_ignore_ascii_case("NONE") => {}
             Honoured::NotYet => not_yet.push(name.as_str()),
             // fatal anyway, and a line of every sample file
             Honoured::NoEffectInReference if key.kind == Kind::Impossible || key.name == "processingLanguage" => {}
@@ -131,6 +124,7 @@ fn apply_all(entries: &[(String, String)], defaults: &Defaults<'_>, strict: bool
             }
         }
         applied.push((name, key));
+        bean.spell(key, name);
         bean::apply(&mut bean, name, key, text, &mut Context { defaults, strict, report });
     }
     if !not_yet.is_empty() {

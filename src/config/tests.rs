@@ -147,6 +147,15 @@ fn strict_comes_from_the_file_or_the_command_line() {
 }
 
 #[test]
+fn the_protocol_level_is_three_unless_the_file_says_otherwise() {
+    let level = |line: &str| with(line).config.processing.protocol_level;
+    assert_eq!(level(""), ProtocolLevel::Three);
+    assert_eq!(level("multilangd.protocolLevel = 2"), ProtocolLevel::Two);
+    assert_eq!(level("multilangd.protocolLevel = 1 "), ProtocolLevel::One);
+    assert_eq!(fault_keys(&refused("multilangd.protocolLevel = 4")), ["multilangd.protocolLevel"]);
+}
+
+#[test]
 fn an_unknown_or_mistyped_own_key_is_refused() {
     for line in ["multilangd.compatability = strict", "multilangd.foo = 1", "Multilangd.compatibility = strict"] {
         assert_eq!(refused(line).faults.len(), 1, "{line}");
@@ -236,11 +245,16 @@ fn what_java_swallows_is_said() {
 
 #[test]
 fn keys_not_honoured_yet_are_named_in_one_line() {
-    let said = warnings("metricsLevel = NONE\nmetricsBufferTimeMillis = 5\ndisableWorkerMetrics = true");
+    let said = warnings("metricsLevel = SUMMARY\nmetricsBufferTimeMillis = 5\ndisableWorkerMetrics = true");
     assert_eq!(said.len(), 1, "{said:?}");
     assert!(
         ["metricsLevel", "metricsBufferTimeMillis", "disableWorkerMetrics"].iter().all(|key| said[0].contains(key))
     );
+}
+
+#[test]
+fn no_metrics_wanted_is_no_matter_for_a_warning() {
+    assert_eq!(warnings("metricsLevel = none"), Vec::<String>::new());
 }
 
 #[test]

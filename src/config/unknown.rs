@@ -2,6 +2,7 @@
 
 use super::bean::CLIENTS;
 use super::keys::{self, KEYS, Key};
+use super::own;
 use super::report::{Report, Stage, shown};
 
 const NO_DIMENSIONS: &str =
@@ -9,7 +10,7 @@ const NO_DIMENSIONS: &str =
 /// Our own prefix; the Java daemon ignores such keys silently.
 pub(super) const OWN_PREFIX: &str = "multilangd.";
 /// Our own keys.
-pub(super) const OWN: [&str; 1] = ["multilangd.compatibility"];
+pub(super) const OWN: [&str; 2] = [own::COMPATIBILITY, own::PROTOCOL_LEVEL];
 
 const BEAN: &str = "'class software.amazon.kinesis.multilang.config.MultiLangDaemonConfiguration'";
 
@@ -53,7 +54,7 @@ pub(super) fn report(name: &str, text: &str, strict: bool, report: &mut Report) 
         return report.warn(name, message);
     }
     if name.starts_with(OWN_PREFIX) {
-        let message = format!("`{name} = {value}`: no such key; known is {}; remove the line", OWN.join(", "));
+        let message = format!("`{name} = {value}`: no such key; known are {}; remove the line", OWN.join(", "));
         return report.fault(Stage::Load, name, message);
     }
     if let Some((_, cure)) = keys::OBSOLETE.iter().find(|(old, _)| *old == name) {

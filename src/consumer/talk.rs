@@ -6,9 +6,10 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info, warn};
 
 use crate::checkpoint::{CheckpointError, Checkpointer, Decision};
-use crate::child::exchange::{Skipped, Step, step};
+use crate::child::exchange::{Skipped, Step, step_at};
 use crate::child::message::Action;
-use crate::child::{Child, encode};
+use crate::child::{Child, dialect, encode};
+use crate::config::ProtocolLevel;
 use crate::coordinator::renew::{HeldLease, NotStored, chain};
 use crate::progress::Progress;
 use crate::types::{Checkpoint, ShardId};
@@ -81,6 +82,7 @@ pub struct Conversation {
     held: HeldLease,
     checkpointer: Checkpointer,
     timeout: Option<Duration>,
+    level: ProtocolLevel,
     skipped: u32,
 }
 
@@ -89,12 +91,35 @@ impl Conversation {
     #[must_use]
     pub fn new(child: Box<dyn Child>, held: HeldLease, stored: Checkpoint, timeout: Option<Duration>) -> Self {
         let checkpointer = Checkpointer::new(stored);
-        Self { shard: held.shard().clone(), child, held, checkpointer, timeout, skipped: 0 }
+        Self {
+            shard: held.shard().clone(),
+            child,
+            held,
+            checkpointer,
+            timeout,
+            level: ProtocolLevel::default(),
+            skipped: 0,
+        }
+    }
+
+    /// The same with a child of another generation.
+    #[must_use]
+    pub fn at_level(self, level: ProtocolLevel) -> Self {
+        Self { level, ..self }
     }
 
     /// The bounds of the child's checkpoints.
     pub fn checkpointer(&mut self) -> &mut Checkpointer {
         &mut self.checkpointer
+    }
+
+    /// Tells the child to do `action`, one of those that end its work, in the words of its generation.
+    ///
+    /// # Errors
+    /// The conversation is over.
+    pub async fn end(&mut self, action: Action, progress: &dyn Progress) -> Result<(), ChildFailure> {
+        let line = dialect::ending(self.level, action, self.checkpointer.last());
+        self.tell(action, &line, progress).await
     }
 
     /// Sends `line`, which tells the child to do `action`, and waits until it says that it has.
@@ -113,7 +138,7 @@ impl Conversation {
             let received = within(deadline, self.child.receive()).await.ok_or_else(|| self.late(action))?;
             let line = received.map_err(|source| ChildFailure::Read { awaited: action, source })?;
             let Some(line) = line else { return Err(ChildFailure::Ended { awaited: action }) };
-            match step(action, &line) {
+            match step_at(self.level, action, &line) {
                 Step::Finished => return Ok(()),
                 Step::WrongAnswer { awaited, answered } => return Err(ChildFailure::WrongAnswer { awaited, answered }),
                 Step::NullMessage => return Err(ChildFailure::Null { awaited: action }),

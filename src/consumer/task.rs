@@ -41,6 +41,15 @@ enum Call {
     Lost,
 }
 
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Delivery {
+    /// The child is done with it, or there was nothing in it for the child.
+    Done,
+    /// It was kept back, so this consumer must not go on to the next one, whatever becomes of the lease.
+    LeaseTooOld,
+}
+
 pub(super) struct ShardTask {
     shared: Arc<Shared>,
     lease: Lease,
@@ -99,7 +108,9 @@ impl ShardTask {
         let reader = self.shared.source.open(&shard, &from);
         let mut batches = Prefetch::start(reader, self.shared.read_ahead, &mut self.readers);
         let hello = encode::initialize(&shard, &from);
-        self.talk = Some(Conversation::new(child, self.held.clone(), from, self.shared.processing.child_timeout));
+        let processing = &self.shared.processing;
+        let talk = Conversation::new(child, self.held.clone(), from, processing.child_timeout);
+        self.talk = Some(talk.at_level(processing.protocol_level));
         if let Err(failure) = self.tell(Action::Initialize, &hello).await {
             return self.fail_child(failure).await;
         }
@@ -111,11 +122,13 @@ impl ShardTask {
                 call = called(&self.held, stop) => return self.leave(call).await,
                 batch = batches.recv() => batch,
             };
-            let Some(batch) = batch else {
+            let Some(mut batch) = batch else {
                 return self.fail(Failure::ReaderGone { shard }).await;
             };
-            if let Err(failure) = self.deliver(&batch).await {
-                return self.fail_child(failure).await;
+            match self.deliver(&mut batch).await {
+                Ok(Delivery::Done) => {}
+                Ok(Delivery::LeaseTooOld) => return self.leave(Call::Lost).await,
+                Err(failure) => return self.fail_child(failure).await,
             }
             if let Some(children) = batch.end {
                 drop(batches);
@@ -125,31 +138,31 @@ impl ShardTask {
     }
 
     /// Gives one batch to the child, if there is anything in it for the child.
-    async fn deliver(&mut self, batch: &Batch) -> Result<(), ChildFailure> {
-        let records = self.prepare(batch);
+    async fn deliver(&mut self, batch: &mut Batch) -> Result<Delivery, ChildFailure> {
+        let records = self.prepare(std::mem::take(&mut batch.records));
         let is_last = batch.end.is_some();
         let call_anyway = self.shared.processing.call_for_empty_lists && !is_last;
         if records.is_empty() && !call_anyway {
             self.shared.progress.delivered(self.held.shard(), &[], batch.millis_behind_latest);
-            return Ok(());
+            return Ok(Delivery::Done);
         }
         if self.held.standing() == Standing::Lost {
-            return Ok(()); // noticed in the time since the batch was taken up; the loop sees it next
+            return Ok(Delivery::LeaseTooOld);
         }
         let bytes: usize = records.iter().map(Record::data_len).sum();
         let line = encode::process_records(&records, batch.millis_behind_latest);
         self.tell(Action::ProcessRecords, &line).await?;
         self.held.count_bytes(bytes as u64);
         self.shared.progress.delivered(self.held.shard(), &records, batch.millis_behind_latest);
-        Ok(())
+        Ok(Delivery::Done)
     }
 
     /// Opens aggregates, leaves out what is done, and raises the bound of the child's checkpoints.
-    fn prepare(&mut self, batch: &Batch) -> Vec<Record> {
+    fn prepare(&mut self, records: Vec<Record>) -> Vec<Record> {
         let filtered = !self.shared.processing.skip_shard_sync_if_leases_exist;
         let range = self.lease.hash_range.filter(|_| filtered);
         let mut faults = Vec::new();
-        let mut records = deaggregate(batch.records.clone(), range, &mut faults);
+        let mut records = deaggregate(records, range, &mut faults);
         for fault in faults {
             error!(shard = %self.held.shard(), %fault, "aggregated record is damaged, going on with what could be read");
         }
@@ -171,6 +184,13 @@ impl ShardTask {
         }
     }
 
+    async fn tell_end(&mut self, action: Action) -> Result<(), ChildFailure> {
+        match &mut self.talk {
+            Some(talk) => talk.end(action, &*self.shared.progress).await,
+            None => Ok(()),
+        }
+    }
+
     async fn end(&mut self, children: &[ChildShard], stop: &CancellationToken) -> Outcome {
         let shard = self.held.shard().clone();
         info!(%shard, children = children.len(), "Reached end of shard {shard}");
@@ -188,7 +208,7 @@ impl ShardTask {
         if let Some(talk) = &mut self.talk {
             talk.checkpointer().shard_ended();
         }
-        if let Err(failure) = self.tell(Action::ShardEnded, &encode::shard_ended()).await {
+        if let Err(failure) = self.tell_end(Action::ShardEnded).await {
             return self.fail_child(failure).await;
         }
         let Some(mut talk) = self.talk.take() else { return Outcome::EndNotCheckpointed };
@@ -212,12 +232,12 @@ impl ShardTask {
         debug!(%shard, ?call, "leaving shard");
         if call != Call::Lost {
             self.enter(ShardState::ShutdownRequested);
-            if let Err(failure) = self.tell(Action::ShutdownRequested, &encode::shutdown_requested()).await {
+            if let Err(failure) = self.tell_end(Action::ShutdownRequested).await {
                 warn!(%shard, %failure, "child failed while it was asked to stop");
             }
             self.held.give_back().await;
         }
-        let lost = self.tell(Action::LeaseLost, &encode::lease_lost()).await;
+        let lost = self.tell_end(Action::LeaseLost).await;
         match (lost, call) {
             (Err(failure), Call::Lost | Call::Wanted) => return self.fail_child(failure).await,
             (Err(failure), Call::Stop) => warn!(%shard, %failure, "child failed while it was told to leave"),

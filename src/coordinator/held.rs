@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info};
@@ -76,8 +77,12 @@ impl Holdings {
 
     async fn prove_and_keep(&self, lease: Lease, proof: Proof) -> Result<(), LeaseStoreError> {
         let me = self.fleet.me.clone();
-        let (mut keeper, held) =
-            Keeper::new(self.fleet.leases.clone(), me, self.fleet.config.failover_time, lease.clone());
+        let confirmed = match proof {
+            Proof::Given(sent) => sent,
+            Proof::Needed => Instant::now(), // the proof below begins with a renewal
+        };
+        let failover_time = self.fleet.config.failover_time;
+        let (mut keeper, held) = Keeper::new(self.fleet.leases.clone(), me, failover_time, lease.clone(), confirmed);
         if proof == Proof::Needed && !keeper.prove().await? {
             debug!(shard = %lease.shard, "the lease is somebody else's after all");
             return Ok(());

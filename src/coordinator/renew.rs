@@ -71,8 +71,17 @@ pub struct HeldLease {
     shard: ShardId,
     commands: mpsc::Sender<Command>,
     standing: watch::Receiver<Standing>,
-    stored: watch::Receiver<Checkpoint>,
+    known: watch::Receiver<Known>,
     read_bytes: Arc<AtomicU64>,
+}
+
+/// What the keeper lets everybody know.
+#[derive(Clone, Debug)]
+struct Known {
+    /// The last checkpoint that is known to be stored.
+    stored: Checkpoint,
+    /// When the lease counts as lost unless its counter moves before.
+    expires: Instant,
 }
 
 impl HeldLease {
@@ -82,10 +91,14 @@ impl HeldLease {
         &self.shard
     }
 
-    /// How the lease stands now.
+    /// How the lease stands now. One that has grown too old is lost even before its keeper has noticed, as after a
+    /// pause of the whole process (Source: COEXISTENCE.md D17).
     #[must_use]
     pub fn standing(&self) -> Standing {
-        if self.commands.is_closed() { Standing::Lost } else { self.standing.borrow().clone() }
+        if self.commands.is_closed() || Instant::now() >= self.known.borrow().expires {
+            return Standing::Lost;
+        }
+        self.standing.borrow().clone()
     }
 
     /// Waits until the lease is wanted by another worker or lost. Cancel-safe.
@@ -106,7 +119,7 @@ impl HeldLease {
     /// The last checkpoint that is known to be stored.
     #[must_use]
     pub fn last_checkpoint(&self) -> Checkpoint {
-        self.stored.borrow().clone()
+        self.known.borrow().stored.clone()
     }
 
     /// Stores a checkpoint.
@@ -152,8 +165,8 @@ impl HeldLease {
 /// Whether a lease that was just found must prove to be ours before anybody works on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proof {
-    /// The table has just said so in answer to our own write.
-    Given,
+    /// The table said so in answer to a write of our own, which was sent at this moment.
+    Given(Instant),
     /// It was read, maybe from an old copy: renew first.
     Needed,
 }
@@ -168,34 +181,40 @@ pub struct Keeper<S: ?Sized> {
     /// When the newest write that moved the counter was sent, as far as it is known to have taken effect.
     confirmed: Instant,
     standing: watch::Sender<Standing>,
-    stored: watch::Sender<Checkpoint>,
+    known: watch::Sender<Known>,
     commands: mpsc::Receiver<Command>,
     read_bytes: Arc<AtomicU64>,
     counted_since: Instant,
 }
 
 impl<S: LeaseStore + ?Sized> Keeper<S> {
-    /// Makes the task for `lease`, which was ours at `confirmed`, and the handle to it.
+    /// Makes the task for `lease`, whose counter was last moved at `confirmed`, and the handle to it.
     #[must_use]
-    pub fn new(store: Arc<S>, me: WorkerId, failover_time: Duration, lease: Lease) -> (Self, HeldLease) {
+    pub fn new(
+        store: Arc<S>,
+        me: WorkerId,
+        failover_time: Duration,
+        lease: Lease,
+        confirmed: Instant,
+    ) -> (Self, HeldLease) {
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let (standing, watch) = watch::channel(Standing::Held);
         let read_bytes = Arc::new(AtomicU64::new(0));
         let shard = lease.shard.clone();
-        let (stored, last) = watch::channel(lease.checkpoint.clone());
-        let held = HeldLease { shard, commands, standing: watch, stored: last, read_bytes: read_bytes.clone() };
-        let now = Instant::now();
+        let (known, watch_known) =
+            watch::channel(Known { stored: lease.checkpoint.clone(), expires: confirmed + failover_time });
+        let held = HeldLease { shard, commands, standing: watch, known: watch_known, read_bytes: read_bytes.clone() };
         let keeper = Self {
             store,
             me,
             failover_time,
             lease,
-            confirmed: now,
+            confirmed,
             standing,
-            stored,
+            known,
             commands: receiver,
             read_bytes,
-            counted_since: now,
+            counted_since: Instant::now(),
         };
         (keeper, held)
     }
@@ -338,6 +357,8 @@ impl<S: LeaseStore + ?Sized> Keeper<S> {
     fn moved(&mut self, counter: LeaseCounter, sent: Instant) {
         self.lease.counter = counter;
         self.confirmed = sent;
+        let expires = self.expires();
+        self.known.send_modify(|known| known.expires = expires);
     }
 
     /// Source: KCL 3.x `LeaseStatsRecorder`; LEASES.md section 3.5.
@@ -361,7 +382,7 @@ impl<S: LeaseStore + ?Sized> Keeper<S> {
                 let limit = self.expires();
                 let result = match timeout_at(limit, self.checkpoint(&at)).await {
                     Ok(Ok(())) => {
-                        self.stored.send_replace(at);
+                        self.known.send_modify(|known| known.stored = at);
                         Ok(())
                     }
                     Ok(result) => result,

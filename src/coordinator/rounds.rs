@@ -203,7 +203,7 @@ impl Rounds {
     }
 
     async fn give(&self, step: Step) {
-        let (shard, to) = (step.shard().clone(), step.to().clone());
+        let (shard, to, sent) = (step.shard().clone(), step.to().clone(), Instant::now());
         let written = match &step {
             Step::Assign { lease, to } => self.fleet.leases.assign(lease, to).await,
             Step::HandOff { lease, to } if self.fleet.config.graceful_handoff => {
@@ -215,7 +215,7 @@ impl Rounds {
             Ok(Written::Yes(lease)) => {
                 info!(%shard, %to, handoff = lease.checkpoint_owner.is_some(), "gave lease");
                 let ours = lease.owner.as_ref() == Some(&self.fleet.me) && lease.checkpoint_owner.is_none();
-                if ours && let Err(error) = self.holdings.adopt(lease, Proof::Given).await {
+                if ours && let Err(error) = self.holdings.adopt(lease, Proof::Given(sent)).await {
                     debug!(%shard, error = %chain(&error), "lease given to ourselves is found later");
                 }
             }
@@ -227,10 +227,11 @@ impl Rounds {
     async fn take(&self, steps: impl Iterator<Item = Step>) {
         for step in steps {
             let Step::Assign { lease, .. } = step else { continue };
+            let sent = Instant::now();
             match self.fleet.leases.take(&lease, &self.fleet.me).await {
                 Ok(Written::Yes(lease)) => {
                     info!(shard = %lease.shard, "took an abandoned lease, its leader is gone");
-                    if let Err(error) = self.holdings.adopt(lease, Proof::Given).await {
+                    if let Err(error) = self.holdings.adopt(lease, Proof::Given(sent)).await {
                         debug!(error = %chain(&error), "a lease we took is found later");
                     }
                 }

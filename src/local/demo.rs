@@ -2,6 +2,7 @@
 //!
 //! The daemon in it is the very one that talks to AWS; only the two endpoints are on loopback.
 
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -191,7 +192,11 @@ fn sample(folder: &Path) -> anyhow::Result<Vec<String>> {
     if std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(is_there)) {
         let file = folder.join("wordcount.py");
         std::fs::write(&file, SAMPLE).with_context(|| format!("`{}` cannot be written", file.display()))?;
-        return Ok(vec!["python3".to_owned(), file.to_string_lossy().into_owned()]);
+        let mut command = vec!["python3".to_owned(), file.to_string_lossy().into_owned()];
+        if std::io::stdout().is_terminal() {
+            command.push("--quiet".to_owned()); // its lines would tear the picture
+        }
+        return Ok(command);
     }
     let own = std::env::current_exe().context("the path of this program is not known")?;
     Ok(vec![own.to_string_lossy().into_owned(), "demo-child".to_owned()])

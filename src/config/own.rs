@@ -1,0 +1,64 @@
+//! Keys of our own, all under `multilangd.`, which the Java daemon ignores silently: one file serves a mixed fleet.
+
+use super::environment::Environment;
+use super::report::{Report, Stage};
+use super::values;
+
+/// `safe` (default) or `strict`: whether we differ from Java where Java loses data, wedges or dies.
+pub(super) const COMPATIBILITY: &str = "multilangd.compatibility";
+/// `3` (default), `2` or `1`: which generation of child programs we speak to.
+pub(super) const PROTOCOL_LEVEL: &str = "multilangd.protocolLevel";
+
+/// Which generation of child programs the daemon speaks to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ProtocolLevel {
+    /// KCL 1.x: `shutdown` with a reason instead of `shardEnded` and `leaseLost`; a checkpoint may name its place
+    /// `checkpoint`.
+    One,
+    /// As documented for KCL 2.x: `shardEnded` and `shutdownRequested` carry a text field `checkpoint`, which Java
+    /// never sends; a checkpoint may name its place `checkpoint`.
+    Two,
+    /// What the Java daemon 3.x says and understands.
+    #[default]
+    Three,
+}
+
+/// What our own keys say.
+pub(super) struct Own {
+    pub(super) strict: bool,
+    pub(super) protocol_level: ProtocolLevel,
+}
+
+impl Own {
+    /// Reads them; `--strict` is stronger than the file.
+    pub(super) fn read<'a>(
+        value_of: impl Fn(&str) -> Option<&'a str>,
+        environment: &Environment,
+        report: &mut Report,
+    ) -> Self {
+        let value_of = |key| value_of(key).map(values::trim);
+        let strict = match value_of(COMPATIBILITY) {
+            None | Some("safe") => environment.strict,
+            Some("strict") => true,
+            Some(other) => {
+                refuse(COMPATIBILITY, other, "safe or strict", report);
+                environment.strict
+            }
+        };
+        let protocol_level = match value_of(PROTOCOL_LEVEL) {
+            None | Some("3") => ProtocolLevel::Three,
+            Some("2") => ProtocolLevel::Two,
+            Some("1") => ProtocolLevel::One,
+            Some(other) => {
+                refuse(PROTOCOL_LEVEL, other, "3, 2 or 1", report);
+                ProtocolLevel::Three
+            }
+        };
+        Self { strict, protocol_level }
+    }
+}
+
+fn refuse(key: &'static str, value: &str, expected: &str, report: &mut Report) {
+    let message = format!("`{key} = {value}`: expected {expected}; correct the value or remove the line");
+    report.fault(Stage::Load, key, message);
+}
