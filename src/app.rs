@@ -32,6 +32,7 @@ use crate::worker::{START_ATTEMPTS, Worker, WorkerError};
 
 pub mod aws;
 pub mod logging;
+pub mod permissions;
 pub mod signals;
 
 /// Threads that serve all shards; records go through as they are, so few are needed.

@@ -15,6 +15,7 @@ pub mod environment;
 pub mod keys;
 pub mod lists;
 pub mod order;
+pub mod origin;
 pub mod own;
 mod profile;
 pub mod properties;
@@ -29,6 +30,7 @@ pub mod values;
 
 pub use effective::SAFE_GRACE;
 pub use environment::Environment;
+pub use origin::{Origin, Setting};
 pub use own::{Compatibility, ProtocolLevel};
 pub use report::{Fault, LoadError, Stage, Warning};
 pub use resolve::{Loaded, load, load_bytes};

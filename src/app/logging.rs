@@ -97,12 +97,13 @@ fn read(path: &Path, lookup: logback::Lookup<'_>) -> Result<(Setup, Vec<String>)
     let failed = |what: &str| format!("Error while loading log configuration: {what}");
     let bytes = std::fs::read(path).map_err(|error| {
         // Source: CLI.md, outcomes: Java's words for the two usual cases
-        let why = match error.kind() {
-            std::io::ErrorKind::NotFound => "No such file or directory".to_owned(),
-            std::io::ErrorKind::IsADirectory => "Is a directory".to_owned(),
-            std::io::ErrorKind::PermissionDenied => "Permission denied".to_owned(),
-            _ => error.to_string(),
-        };
+        let usual = [
+            (std::io::ErrorKind::NotFound, "No such file or directory"),
+            (std::io::ErrorKind::IsADirectory, "Is a directory"),
+            (std::io::ErrorKind::PermissionDenied, "Permission denied"),
+        ];
+        let usual = usual.iter().find(|(kind, _)| *kind == error.kind());
+        let why = usual.map_or_else(|| error.to_string(), |(_, words)| (*words).to_owned());
         failed(&format!("{} ({why})", path.display()))
     })?;
     let text = String::from_utf8_lossy(&bytes);

@@ -157,7 +157,10 @@ mod tests {
         line.iter().map(OsString::from).collect()
     }
 
-    fn run(line: &[&str]) -> Result<(String, bool), String> {
+    /// File and whether `-p` overrode another one, or what is said.
+    type Outcome = Result<(String, bool), String>;
+
+    fn run(line: &[&str]) -> Outcome {
         match parse(&words(line), &nothing) {
             Ok(Asked::Run(words)) => Ok((words.properties.into_string().unwrap(), words.overridden)),
             Ok(Asked::Help(help)) => Err(format!("{help:?}")),
@@ -174,7 +177,7 @@ mod tests {
         let file = |name: &str| Ok((name.to_owned(), false));
         let over = |name: &str| Ok((name.to_owned(), true));
         let no = |text: &str| Err(text.to_owned());
-        let table: [(&[&str], Result<(String, bool), String>); 30] = [
+        let table: [(&[&str], Outcome); 30] = [
             // each row was run with daemon 3.5.1, but for those with options of our own
             (&["-p", "F"], file("F")),
             (&["--properties-file", "F"], file("F")),

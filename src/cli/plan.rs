@@ -215,10 +215,9 @@ mod tests {
     }
 
     fn start(program: &str, line: &[&str], variables: &[(&str, &str)]) -> Start {
-        match planned(program, line, variables) {
-            Plan::Daemon(start) => start,
-            other => panic!("{line:?}: {other:?}"),
-        }
+        let plan = planned(program, line, variables);
+        let Plan::Daemon(start) = plan else { panic!("{line:?}: {plan:?}") };
+        start
     }
 
     const NEW: &str = "software.amazon.kinesis.multilang.MultiLangDaemon";

@@ -32,9 +32,22 @@ pub(super) enum Value {
 #[derive(Debug, Default)]
 pub(super) struct Bean {
     pub(super) fields: BTreeMap<&'static str, Value>,
+    /// How the key was spelled that wrote a field last.
+    pub(super) spelled: BTreeMap<&'static str, String>,
 }
 
+/// What `regionName` writes.
+const REGIONS: [&str; 3] = ["kinesisClient.region", "dynamoDbClient.region", "cloudWatchClient.region"];
+
 impl Bean {
+    /// Notes that the file sets `key`, spelled so.
+    pub(super) fn spell(&mut self, key: &'static Key, name: &str) {
+        let fields: &[&'static str] = if key.name == "regionName" { &REGIONS } else { &[key.field] };
+        for field in fields {
+            self.spelled.insert(field, name.to_owned());
+        }
+    }
+
     /// A number; 0 if unset.
     pub(super) fn number(&self, field: &str) -> i64 {
         self.boxed(field).unwrap_or_default()
@@ -119,7 +132,7 @@ pub(super) fn apply(bean: &mut Bean, spelled: &str, key: &'static Key, text: &st
         }
         // converted twice on its way, hence encoded twice (case `region-trailing-blank`)
         let name = region::encode(&region::encode(text));
-        for field in ["kinesisClient.region", "dynamoDbClient.region", "cloudWatchClient.region"] {
+        for field in REGIONS {
             bean.fields.insert(field, Value::Text(name.clone()));
         }
         return;

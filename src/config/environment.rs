@@ -59,12 +59,18 @@ impl Environment {
     /// A profile file that the SDK refuses.
     pub(super) fn defaults(&self) -> Result<Defaults<'_>, String> {
         let profile = profile::load(self)?;
-        let property = self.system_properties.get("aws.region").map(String::as_str);
-        let given = property.or_else(|| self.variable("AWS_REGION")).map(values::trim);
-        let found = given.filter(|text| !values::is_blank(text)).or_else(|| profile.property("region"));
-        Ok(Defaults { environment: self, region: found.map(region::encode), profile })
+        let property = self.system_properties.get("aws.region").map(|region| (region.as_str(), "-Daws.region"));
+        let variable = || self.variable("AWS_REGION").map(|region| (region, "AWS_REGION"));
+        let given = property.or_else(variable).map(|(region, from)| (values::trim(region), from));
+        let given = given.filter(|(region, _)| !values::is_blank(region));
+        let found = given.or_else(|| profile.property("region").map(|region| (region, PROFILE)));
+        let (region, region_from) = found.map(|(region, from)| (region::encode(region), from)).unzip();
+        Ok(Defaults { environment: self, region, region_from, profile })
     }
 }
+
+/// Where a value of the shared AWS files comes from, for messages.
+const PROFILE: &str = "the profile";
 
 /// What the environment says where the file is silent.
 pub(super) struct Defaults<'a> {
@@ -72,26 +78,40 @@ pub(super) struct Defaults<'a> {
     pub(super) environment: &'a Environment,
     /// The region, without instance metadata. `AWS_DEFAULT_REGION` is not read.
     pub(super) region: Option<String>,
+    /// The setting that it comes from.
+    pub(super) region_from: Option<&'static str>,
     profile: Profile,
 }
 
 impl<'a> Defaults<'a> {
     /// When the profile cannot be read.
     pub(super) fn without_profile(environment: &'a Environment) -> Self {
-        Self { environment, region: None, profile: Profile::default() }
+        Self { environment, region: None, region_from: None, profile: Profile::default() }
     }
     /// Endpoint of a service: its own setting beats the general one, variables beat the profile.
     ///
     /// An empty variable counts, as in Java. Source: CONFIGURATION section 9, case `endpoint-env`.
     pub(super) fn endpoint(&self, service: &str) -> Option<&str> {
-        let capital = format!("{}{}", &service[..1], service[1..].to_ascii_lowercase());
-        let properties = &self.environment.system_properties;
-        let variables = &self.environment.variables;
-        let found = properties
-            .get(&format!("aws.endpointUrl{capital}"))
-            .or_else(|| variables.get(&format!("AWS_ENDPOINT_URL_{service}")))
-            .or_else(|| properties.get("aws.endpointUrl"))
-            .or_else(|| variables.get("AWS_ENDPOINT_URL"));
-        found.map(|text| values::trim(text)).or_else(|| self.profile.endpoint(&service.to_ascii_lowercase()))
+        self.endpoint_and_source(service).map(|(endpoint, _)| endpoint)
+    }
+
+    /// As [`Defaults::endpoint`], with the setting that it comes from.
+    pub(super) fn endpoint_and_source(&self, service: &str) -> Option<(&str, String)> {
+        // `aws.endpointUrlDynamoDb`: the service in the spelling of its class, which has capitals inside
+        let property = |name: String| {
+            let mut properties = self.environment.system_properties.iter();
+            let (name, value) = properties.find(|(given, _)| given.eq_ignore_ascii_case(&name))?;
+            Some((values::trim(value), format!("-D{name}")))
+        };
+        let variable = |name: String| {
+            let value = self.environment.variables.get(&name)?;
+            Some((values::trim(value), name))
+        };
+        let in_profile = || self.profile.endpoint(&service.to_ascii_lowercase()).map(|url| (url, PROFILE.to_owned()));
+        property(format!("aws.endpointUrl{service}"))
+            .or_else(|| variable(format!("AWS_ENDPOINT_URL_{service}")))
+            .or_else(|| property("aws.endpointUrl".to_owned()))
+            .or_else(|| variable("AWS_ENDPOINT_URL".to_owned()))
+            .or_else(in_profile)
     }
 }

@@ -8,6 +8,7 @@ use super::core::{self, Names};
 use super::effective;
 use super::environment::Defaults;
 use super::keys::{self, Honoured, Key, Kind};
+use super::origin::{self, Setting};
 use super::own::Own;
 use super::report::{Report, Stage};
 use super::resolved::{Daemon, Resolved};
@@ -23,6 +24,8 @@ pub struct Loaded {
     pub warnings: Vec<Warning>,
     /// What the Java daemon would run on.
     pub resolved: Resolved,
+    /// Each setting with its effective value and where it comes from.
+    pub settings: Vec<Setting>,
 }
 
 /// Reads the file at `path`.
@@ -74,8 +77,9 @@ pub fn load_bytes(bytes: &[u8], path: &Path, environment: &Environment) -> Resul
     let Report { mut faults, warnings } = report;
     // stable: within a stage the order of the reference; faults that it does not know come last
     faults.sort_by_key(|fault| (unknown::is_ours(fault.key.as_deref()), fault.stage));
+    let settings = origin::settings(&entries, &bean, (&config, &resolved), &defaults);
     match faults.is_empty() {
-        true => Ok(Loaded { config, warnings, resolved }),
+        true => Ok(Loaded { config, warnings, resolved, settings }),
         false => Err(LoadError { faults, warnings }),
     }
 }
@@ -120,6 +124,7 @@ fn apply_all(entries: &[(String, String)], defaults: &Defaults<'_>, strict: bool
             }
         }
         applied.push((name, key));
+        bean.spell(key, name);
         bean::apply(&mut bean, name, key, text, &mut Context { defaults, strict, report });
     }
     if !not_yet.is_empty() {

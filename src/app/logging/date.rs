@@ -88,7 +88,7 @@ fn part(text: &mut String, letter: char, count: usize, moment: &DateTime<chrono:
         'k' if moment.hour() == 0 => 24,
         'k' => moment.hour(),
         'K' => moment.hour() % 12,
-        'h' if moment.hour() % 12 == 0 => 12,
+        'h' if moment.hour().is_multiple_of(12) => 12,
         'h' => moment.hour() % 12,
         'm' => moment.minute(),
         's' => moment.second(),

@@ -1,0 +1,173 @@
+//! Tries the permissions that the daemon needs, by calls that change nothing.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::types::Select;
+use tokio::time::timeout;
+
+use super::aws::Clients;
+use crate::config::{Config, Retrieval};
+
+/// Limit of one call.
+const LIMIT: Duration = Duration::from_secs(15);
+/// Index by which a worker finds its leases (Source: LEASES.md, `LeaseOwnerToLeaseKeyIndex`).
+const OWNER_INDEX: &str = "LeaseOwnerToLeaseKeyIndex";
+
+/// One call that was tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tried {
+    /// Action as a policy names it.
+    pub action: &'static str,
+    /// Stream, consumer or table.
+    pub resource: String,
+    /// What came of it.
+    pub verdict: Verdict,
+}
+
+/// What came of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is allowed.
+    Allowed,
+    /// It is allowed, and what it asked for is not there, which the daemon will make; says what that needs.
+    ToBeMade(&'static str),
+    /// It failed; one sentence with the cure.
+    Failed(String),
+}
+
+impl Tried {
+    /// Whether the daemon could not start because of it.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        matches!(self.verdict, Verdict::Failed(_))
+    }
+}
+
+/// Tries all that the configuration needs: stream, shards, consumer with fan-out, table and its index.
+pub async fn try_all(config: &Config, clients: &Clients) -> Vec<Tried> {
+    let mut tried = stream(config, clients).await;
+    tried.extend(table(config, clients).await);
+    tried
+}
+
+async fn stream(config: &Config, clients: &Clients) -> Vec<Tried> {
+    let stream = &config.stream_name;
+    let named = format!("stream {stream}");
+    let kinesis = &clients.kinesis;
+    let summary = timeout(LIMIT, kinesis.describe_stream_summary().stream_name(stream).send()).await;
+    let arn = summary
+        .as_ref()
+        .ok()
+        .and_then(|answer| answer.as_ref().ok())
+        .and_then(|answer| answer.stream_description_summary().map(|summary| summary.stream_arn().to_owned()));
+    let shards = timeout(LIMIT, kinesis.list_shards().stream_name(stream).max_results(1).send()).await;
+    let shard = shards
+        .as_ref()
+        .ok()
+        .and_then(|answer| answer.as_ref().ok())
+        .and_then(|answer| answer.shards().first().map(|shard| shard.shard_id().to_owned()));
+    let mut tried = vec![
+        verdict("kinesis:DescribeStreamSummary", &named, summary, None),
+        verdict("kinesis:ListShards", &named, shards, None),
+    ];
+    match &config.retrieval {
+        Retrieval::Polling(_) => {
+            if let Some(shard) = shard {
+                let latest = aws_sdk_kinesis::types::ShardIteratorType::Latest;
+                let call = kinesis.get_shard_iterator().stream_name(stream).shard_id(shard).shard_iterator_type(latest);
+                let iterator = timeout(LIMIT, call.send()).await;
+                let text = iterator.as_ref().ok().and_then(|answer| answer.as_ref().ok());
+                let text = text.and_then(|answer| answer.shard_iterator().map(str::to_owned));
+                tried.push(verdict("kinesis:GetShardIterator", &named, iterator, None));
+                if let Some(text) = text {
+                    let records = timeout(LIMIT, kinesis.get_records().shard_iterator(text).limit(1).send()).await;
+                    tried.push(verdict("kinesis:GetRecords", &named, records, None));
+                }
+            }
+        }
+        Retrieval::FanOut(fan_out) => {
+            let call = kinesis.describe_stream_consumer();
+            let (call, consumer) = match (&fan_out.consumer_arn, arn) {
+                (Some(consumer), _) => (call.consumer_arn(consumer), consumer.clone()),
+                (None, Some(arn)) => {
+                    (call.stream_arn(arn).consumer_name(&fan_out.consumer_name), fan_out.consumer_name.clone())
+                }
+                // the stream's own failure says it all
+                (None, None) => return tried,
+            };
+            let makes = "it will be registered, which needs kinesis:RegisterStreamConsumer";
+            let missing = fan_out.consumer_arn.is_none().then_some(makes);
+            let answer = timeout(LIMIT, call.send()).await;
+            tried.push(verdict("kinesis:DescribeStreamConsumer", &format!("consumer {consumer}"), answer, missing));
+        }
+    }
+    tried
+}
+
+async fn table(config: &Config, clients: &Clients) -> Vec<Tried> {
+    let table = &config.table_name;
+    let named = format!("table {table}");
+    let makes = "it will be made, which needs dynamodb:CreateTable and dynamodb:UpdateTable";
+    let described = timeout(LIMIT, clients.dynamodb.describe_table().table_name(table).send()).await;
+    let there =
+        described.as_ref().ok().and_then(|answer| answer.as_ref().ok()).and_then(|answer| answer.table().cloned());
+    let mut tried = vec![verdict("dynamodb:DescribeTable", &named, described, Some(makes))];
+    let Some(there) = there else { return tried };
+    let scan = clients.dynamodb.scan().table_name(table).limit(1).select(Select::Count);
+    tried.push(verdict("dynamodb:Scan", &named, timeout(LIMIT, scan.send()).await, None));
+    let has_index = there.global_secondary_indexes().iter().any(|index| index.index_name() == Some(OWNER_INDEX));
+    if has_index {
+        let query = clients
+            .dynamodb
+            .query()
+            .table_name(table)
+            .index_name(OWNER_INDEX)
+            .limit(1)
+            .select(Select::Count)
+            .key_condition_expression("leaseOwner = :owner")
+            .expression_attribute_values(
+                ":owner",
+                aws_sdk_dynamodb::types::AttributeValue::S(config.worker_id.as_str().to_owned()),
+            );
+        let answer = timeout(LIMIT, query.send()).await;
+        tried.push(verdict("dynamodb:Query", &format!("index {OWNER_INDEX} of table {table}"), answer, None));
+    } else {
+        let verdict = Verdict::ToBeMade("it will be made, which needs dynamodb:UpdateTable");
+        let resource = format!("index {OWNER_INDEX} of table {table}");
+        tried.push(Tried { action: "dynamodb:Query", resource, verdict });
+    }
+    tried
+}
+
+type Answer<T, E> = Result<Result<T, SdkError<E>>, tokio::time::error::Elapsed>;
+
+/// `makes`: what a missing thing means; without it, it is a failure.
+fn verdict<T, E>(action: &'static str, resource: &str, answer: Answer<T, E>, makes: Option<&'static str>) -> Tried
+where
+    E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
+{
+    let failed = |why: String| Verdict::Failed(why);
+    let verdict = match answer {
+        Ok(Ok(_)) => Verdict::Allowed,
+        Err(_) => {
+            failed(format!("{action} on {resource}: no answer within {LIMIT:?}; check endpoint, proxy and network"))
+        }
+        Ok(Err(error)) => {
+            let code = error.as_service_error().and_then(ProvideErrorMetadata::code).unwrap_or_default();
+            let said = error.as_service_error().and_then(ProvideErrorMetadata::message).unwrap_or_default();
+            match (code, makes) {
+                ("ResourceNotFoundException", Some(makes)) => Verdict::ToBeMade(makes),
+                ("ResourceNotFoundException", None) => {
+                    failed(format!("{resource} is not there; check its name, the region and the account"))
+                }
+                ("AccessDeniedException" | "AccessDenied", _) => failed(format!(
+                    "{action} on {resource} is not allowed; allow the action {action} in the policy: {said}"
+                )),
+                ("", _) => failed(format!("{action} on {resource}: {}", DisplayErrorContext(&error))),
+                (code, _) => failed(format!("{action} on {resource}: {code}: {said}")),
+            }
+        }
+    };
+    Tried { action, resource: resource.to_owned(), verdict }
+}
