@@ -5,6 +5,7 @@ import sys
 import threading
 
 RESULT = re.compile(r"^test result: (?:ok|FAILED)\. (\d+) passed; (\d+) failed; (\d+) ignored;")
+GOLDEN = re.compile(r"^golden: (\d+)/(\d+)$")     # the last line of a program that plays recorded cases
 BEGINS = re.compile(r"^\s+(?:Running|Doc-tests) ")
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -21,6 +22,10 @@ class Count:
         if found:
             p, f, i = map(int, found.groups())
             self.passed, self.failed, self.ignored = self.passed + p, self.failed + f, self.ignored + i
+            self.results += 1
+        elif GOLDEN.match(text):
+            right, cases = map(int, GOLDEN.match(text).groups())
+            self.passed, self.failed = self.passed + right, self.failed + cases - right
             self.results += 1
         elif BEGINS.match(text):
             self.began += 1
