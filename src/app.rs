@@ -8,11 +8,11 @@ use anyhow::Context as _;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::child::process::ProcessLauncher;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, Environment, LoadError, Retrieval, load};
+use crate::config::{Config, Environment, LoadError, Origin, Retrieval, load};
 use crate::consumer::Shared;
 use crate::coordinator::Fleet;
 use crate::coordinator::renew::chain;
@@ -52,7 +52,11 @@ pub fn run(file: &Path, environment: &Environment) -> Result<i32, LoadError> {
     for warning in warnings {
         warn!("{warning}");
     }
-    Ok(block_on(daemon(loaded?.config)))
+    let loaded = loaded?;
+    for setting in loaded.settings.iter().filter(|setting| setting.origin != Origin::Default) {
+        debug!(key = setting.key, value = %setting.value, origin = %setting.origin, "setting");
+    }
+    Ok(block_on(daemon(loaded.config)))
 }
 
 /// Runs `work` on a runtime made for the daemon, and ends everything that is left of it.

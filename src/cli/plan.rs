@@ -133,10 +133,6 @@ pub fn plan(program: &OsStr, words: &[OsString], around: &Surroundings<'_>) -> P
     if begins {
         return java_line(words, around, false);
     }
-    if words.is_empty() {
-        let asks_nothing = Refusal::start("Properties file missing, please provide a properties file");
-        return Plan::Refused(asks_nothing);
-    }
     daemon(words, Line::default(), Vec::new(), around)
 }
 
