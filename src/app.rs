@@ -10,12 +10,15 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::child::process::ProcessLauncher;
+use crate::child::ascii::{AsciiLauncher, is_locale_ascii};
+use crate::child::process::{Leash, ProcessLauncher};
+use crate::child::{ChildLauncher, LaunchError};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, Environment, LoadError, Origin, Retrieval, load};
+use crate::config::{Compatibility, Config, Environment, LoadError, Origin, Retrieval, load};
 use crate::consumer::Shared;
 use crate::coordinator::Fleet;
 use crate::coordinator::renew::chain;
+use crate::coordinator::start::StartError;
 use crate::lease::dynamodb::DynamoDbStore;
 use crate::progress::{Progress, Unwatched};
 use crate::retrieval::RecordSource;
@@ -85,9 +88,10 @@ async fn daemon(config: Config) -> i32 {
         }
     };
     let stop = CancellationToken::new();
+    let compatibility = config.compatibility;
     let mut work = std::pin::pin!(serve(config, Arc::new(Unwatched), stop.clone()));
     let signal = tokio::select! {
-        result = &mut work => return finish(result),
+        result = &mut work => return finish(result, compatibility),
         signal = signals.next() => signal,
     };
     info!(%signal, "Process terminated, will initiate shutdown.");
@@ -97,19 +101,17 @@ async fn daemon(config: Config) -> i32 {
             Ok(()) => info!("Process shutdown is complete."),
             Err(error) => warn!(error = format!("{error:#}"), "Encountered an error during shutdown."),
         },
-        again = signals.next() => warn!(signal = %again, "second signal, ending at once"),
+        again = signals.next(), if compatibility == Compatibility::Safe => warn!(signal = %again, "second signal, ending at once"),
     }
     signal.exit_code()
 }
 
-fn finish(result: anyhow::Result<()>) -> i32 {
-    match result {
-        Ok(()) => 0,
-        Err(error) => {
-            eprintln!("{}", one_line(&error));
-            1
-        }
-    }
+fn finish(result: anyhow::Result<()>, compatibility: Compatibility) -> i32 {
+    let Err(error) = result else { return 0 };
+    eprintln!("{}", one_line(&error));
+    // Java leaves with 0 when its attempts to start are used up (Source: CLI.md section 1)
+    let never_started = matches!(error.downcast_ref(), Some(StartError::Table(error)) if error.is_transient());
+    i32::from(!(never_started && compatibility == Compatibility::Strict))
 }
 
 /// An error with its causes in one line, none said twice.
@@ -158,8 +160,7 @@ pub async fn serve_with(
 }
 
 async fn build(config: Config, clients: aws::Clients, progress: Arc<dyn Progress>) -> anyhow::Result<Worker> {
-    let launcher = ProcessLauncher::new(config.command.clone());
-    launcher.validate()?;
+    let launcher = launcher(&config)?;
     info!("Using workerId: {}", config.worker_id);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let listing = (config.coordination.list_shards_backoff, config.coordination.max_list_shards_retries);
@@ -185,7 +186,8 @@ async fn build(config: Config, clients: aws::Clients, progress: Arc<dyn Progress
     let consumers = Shared {
         leases: store,
         source,
-        launcher: Arc::new(launcher),
+        launcher,
+        compatibility: config.compatibility,
         progress,
         parent_poll,
         read_ahead: PrefetchLimits::of(&config.retrieval),
@@ -194,6 +196,20 @@ async fn build(config: Config, clients: aws::Clients, progress: Arc<dyn Progress
     };
     let consumers = Arc::new(consumers);
     Ok(Worker { fleet, consumers, application: config.application_name, grace: config.processing.shutdown_grace })
+}
+
+/// Java's children are not on a leash, and hear ASCII where the locale is no better.
+fn launcher(config: &Config) -> Result<Arc<dyn ChildLauncher>, LaunchError> {
+    let launcher = ProcessLauncher::new(config.command.clone());
+    launcher.validate()?;
+    if config.compatibility == Compatibility::Safe {
+        return Ok(Arc::new(launcher));
+    }
+    let launcher = launcher.with_leash(Leash::Loose);
+    if is_locale_ascii(|name| std::env::var(name).ok()) {
+        return Ok(Arc::new(AsciiLauncher(launcher)));
+    }
+    Ok(Arc::new(launcher))
 }
 
 async fn source(

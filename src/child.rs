@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use crate::types::ShardId;
 
+pub mod ascii;
 pub mod dialect;
 pub mod encode;
 pub mod exchange;

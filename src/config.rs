@@ -31,7 +31,7 @@ pub mod values;
 pub use effective::SAFE_GRACE;
 pub use environment::Environment;
 pub use origin::{Origin, Setting};
-pub use own::ProtocolLevel;
+pub use own::{Compatibility, ProtocolLevel};
 pub use report::{Fault, LoadError, Stage, Warning};
 pub use resolve::{Loaded, load, load_bytes};
 pub use resolved::Resolved;
@@ -79,8 +79,8 @@ pub struct Config {
     pub table: TableSettings,
     /// What the clients need besides: proxy, profile, `-D` credentials.
     pub surroundings: Surroundings,
-    /// `multilangd.compatibility = strict`: do what Java does where our default is safer.
-    pub strict: bool,
+    /// `multilangd.compatibility`: whose way is taken where Java loses data, wedges or dies.
+    pub compatibility: Compatibility,
     /// The file it came from, for messages.
     pub source: PathBuf,
 }

@@ -10,13 +10,14 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::child::{ChildLauncher, LaunchError};
-use crate::config::Processing;
+use crate::config::{Compatibility, Processing};
 use crate::consumer::talk::ChildFailure;
 use crate::consumer::task::ShardTask;
 use crate::coordinator::Assignment;
 use crate::coordinator::renew::HeldLease;
 use crate::lease::{Lease, LeaseStore};
 use crate::progress::Progress;
+use crate::record::deaggregate::Fault;
 use crate::retrieval::RecordSource;
 use crate::retrieval::prefetch::PrefetchLimits;
 use crate::types::ShardId;
@@ -25,6 +26,8 @@ mod end;
 mod parent;
 pub mod talk;
 mod task;
+#[cfg(test)]
+mod testing;
 
 /// What all consumers of a worker share.
 pub struct Shared {
@@ -40,6 +43,8 @@ pub struct Shared {
     pub processing: Processing,
     /// Longest wait between two looks at a parent's lease.
     pub parent_poll: Duration,
+    /// Whether Java's ways are wanted where ours are safer.
+    pub compatibility: Compatibility,
     /// How far to read ahead.
     pub read_ahead: PrefetchLimits,
     /// Changes whenever a shard of this worker has ended, so that its children need not wait for the next look.
@@ -66,8 +71,6 @@ pub enum Outcome {
     LeaseGone,
     /// The child could not be started or failed. The lease is given back.
     Failed(Failure),
-    /// The consumer itself panicked. The lease is still ours.
-    BrokeDown,
 }
 
 /// Why a consumer could not go on.
@@ -84,12 +87,28 @@ pub enum Failure {
         /// What it did.
         failure: ChildFailure,
     },
+    /// An aggregated record is damaged, and Java's way is wanted.
+    #[error("aggregated record of shard `{shard}` is damaged, which stops the Java daemon: {fault}")]
+    Damaged {
+        /// The shard.
+        shard: ShardId,
+        /// What is wrong with it.
+        fault: Fault,
+    },
     /// The reader of the shard ended without reaching the shard's end, which it must not.
     #[error("reading shard `{shard}` ended by itself; this is a bug, please report it")]
     ReaderGone {
         /// The shard.
         shard: ShardId,
     },
+}
+
+impl Failure {
+    /// Whether a child did not answer in time.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::Child { failure: ChildFailure::TimedOut { .. }, .. })
+    }
 }
 
 /// Runs the consumer of one shard to its end.

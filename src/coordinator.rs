@@ -8,11 +8,12 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
+use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::config::Coordination;
 use crate::coordinator::cleanup::Cleanup;
@@ -22,9 +23,9 @@ use crate::coordinator::leader::{LeaderLock, Leadership};
 use crate::coordinator::renew::{HeldLease, chain};
 use crate::coordinator::rounds::Rounds;
 use crate::coordinator::stats::Reporter;
-use crate::lease::{Lease, LeaseStore, StateStore};
+use crate::lease::{Lease, LeaseStore, LeaseStoreError, StateStore};
 use crate::stream::StreamCatalog;
-use crate::types::{InitialPosition, ShardId, WorkerId};
+use crate::types::{InitialPosition, WorkerId};
 
 pub mod age;
 pub mod assign;
@@ -32,11 +33,15 @@ pub mod cleanup;
 pub mod discover;
 pub mod held;
 pub mod leader;
+#[cfg(test)]
+mod leave_tests;
 pub mod renew;
 pub mod rounds;
 pub mod start;
 pub mod stats;
 pub mod sync;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod tree;
 
 /// Assignments that may wait for the worker to take them.
@@ -45,6 +50,10 @@ const ASSIGNMENTS: usize = 64;
 const WRITES_AT_ONCE: usize = 20;
 /// Longest wait for each of the last writes when leaving.
 const LEAVING_LIMIT: Duration = Duration::from_secs(2);
+/// Longest wait for giving back everything that is still held.
+const GIVE_BACK_LIMIT: Duration = Duration::from_secs(5);
+/// Waits between tries of the last writes.
+const LEAVING_RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_millis(500));
 
 /// What every part of the coordination shares.
 #[derive(Clone)]
@@ -115,14 +124,14 @@ impl Coordinator {
     }
 
     /// The shard was read to its end and checkpointed so; its lease is kept until it can be cleaned up.
-    pub fn finished(&self, shard: &ShardId) {
-        self.holdings.finish(shard);
+    pub fn finished(&self, held: &HeldLease) {
+        self.holdings.finish(held.shard());
         self.poke();
     }
 
     /// The lease is not worked on any more, and not ours any more.
-    pub fn released(&self, shard: &ShardId) {
-        self.holdings.release(shard);
+    pub fn released(&self, held: &HeldLease) {
+        self.holdings.release(held);
     }
 
     /// First part of leaving: no lease is taken, given or asked for any more, and the fleet is told not to give us any.
@@ -143,14 +152,46 @@ impl Coordinator {
     /// Last part of leaving, when no consumer runs any more: gives back what is left, then the leader lock.
     pub async fn leave(self) {
         let held = self.holdings.drain();
-        futures_util::stream::iter(&held).for_each_concurrent(WRITES_AT_ONCE, HeldLease::give_back).await;
+        let give_back = futures_util::stream::iter(&held).for_each_concurrent(WRITES_AT_ONCE, HeldLease::give_back);
+        if timeout(GIVE_BACK_LIMIT, give_back).await.is_err() {
+            warn!("giving the leases back took too long; they will expire");
+        }
+        self.tasks.close();
+        let _remaining_are_cut_off = timeout(LEAVING_LIMIT, self.tasks.wait()).await;
+        if timeout(LEAVING_LIMIT, give_back_unheld(&self.fleet)).await.is_err() {
+            warn!("leases in our name could not be looked for; they will expire");
+        }
         if let Ok(Ok(mut lock)) = timeout(LEAVING_LIMIT, self.lock).await
             && timeout(LEAVING_LIMIT, lock.release()).await.is_err()
         {
             warn!("giving the leader lock back took too long; it expires by itself");
         }
-        self.tasks.close();
-        let _remaining_are_cut_off = timeout(LEAVING_LIMIT, self.tasks.wait()).await;
         debug!(worker = %self.fleet.me, "left the fleet");
     }
+}
+
+/// Gives back leases that name us though we do not hold them: a write of ours may have come through unseen, or a
+/// leader may have given them to us while we were leaving.
+async fn give_back_unheld(fleet: &Fleet) {
+    let mut failures = 0;
+    while let Err(error) = try_give_back_unheld(fleet).await {
+        failures += 1;
+        if !error.is_transient() {
+            warn!(error = %chain(&error), "leases in our name could not be given back; they will expire");
+            return;
+        }
+        sleep(LEAVING_RETRY.jittered(failures)).await;
+    }
+}
+
+async fn try_give_back_unheld(fleet: &Fleet) -> Result<(), LeaseStoreError> {
+    let rows = fleet.leases.list().await?;
+    for lease in rows.leases.iter().filter(|lease| lease.actual_owner() == Some(&fleet.me)) {
+        match (&lease.checkpoint_owner, &lease.owner) {
+            (Some(_), Some(next)) => fleet.leases.assign(lease, next).await?,
+            (Some(_) | None, _) => fleet.leases.evict(lease).await?,
+        };
+        debug!(shard = %lease.shard, "gave back a lease that we did not hold");
+    }
+    Ok(())
 }

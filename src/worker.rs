@@ -1,6 +1,6 @@
 //! Joins coordination and data path: leases come in, consumers run; and all of it is stopped in order.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, info, info_span, warn};
 
 use crate::backoff::Backoff;
+use crate::config::Compatibility;
 use crate::consumer::{Failure, Outcome, Shared, Stops, consume};
 use crate::coordinator::renew::{HeldLease, Standing, chain};
 use crate::coordinator::start::{StartError, prepare};
@@ -27,8 +28,8 @@ const HALT_LIMIT: Duration = Duration::from_secs(2);
 const SETTLED: Duration = Duration::from_secs(5);
 /// Shards that such a line names.
 const SHARDS_TOLD: usize = 100;
-/// Waits before a shard is read again with a fresh child.
-const RESTART: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+/// Waits before a shard whose end was not checkpointed is read again with a fresh child.
+const END_RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 
 /// Why a worker ended other than by being told to.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +57,8 @@ pub struct Worker {
     pub grace: Duration,
 }
 
+type Ended = (Lease, HeldLease, Outcome);
+
 impl Worker {
     /// Works until `stop`, then stops in order: consumers, load row, leases, leader lock.
     ///
@@ -73,11 +76,17 @@ impl Worker {
             shared: self.consumers,
             stops: Stops::default(),
             consumers: JoinSet::new(),
-            employed: HashMap::new(),
-            restarts: HashMap::new(),
+            employed: BTreeMap::new(),
+            restarts: BTreeMap::new(),
             coordinator,
         };
         let result = crew.work(assignments, stop).await;
+        if let Err(WorkerError::Consumer(failure)) = &result
+            && failure.is_timeout()
+            && crew.shared.compatibility == Compatibility::Strict
+        {
+            return result; // Java halts: nothing is told to anybody, children see the end of their input
+        }
         crew.stop(self.grace).await;
         result
     }
@@ -111,11 +120,11 @@ impl Worker {
 struct Crew {
     shared: Arc<Shared>,
     stops: Stops,
-    consumers: JoinSet<Outcome>,
-    /// What each of them works on.
-    employed: HashMap<Id, (Lease, HeldLease)>,
-    /// How often in a row a shard was begun again.
-    restarts: HashMap<ShardId, u32>,
+    consumers: JoinSet<Ended>,
+    /// Who is at work on what, and the sign that it has ended.
+    employed: BTreeMap<Id, (HeldLease, CancellationToken)>,
+    /// How often in a row a shard's end was not checkpointed.
+    restarts: BTreeMap<ShardId, u32>,
     coordinator: Coordinator,
 }
 
@@ -136,18 +145,19 @@ impl Crew {
                     tell_at = None;
                     continue;
                 }
-                Some(ended) = self.consumers.join_next_with_id() => {
-                    let (id, outcome) = match ended {
-                        Ok((id, outcome)) => (id, outcome),
-                        Err(error) => {
-                            error!(%error, "a consumer broke down; this is a bug, please report it");
-                            (error.id(), Outcome::BrokeDown)
-                        }
-                    };
-                    if let Some((lease, held)) = self.employed.remove(&id) {
+                Some(ended) = self.consumers.join_next_with_id() => match ended {
+                    Ok((id, (lease, held, outcome))) => {
+                        self.employed.remove(&id);
                         self.note(lease, held, outcome)?;
                     }
-                }
+                    Err(error) => {
+                        error!(%error, "a consumer broke down; its shard is begun again from the last checkpoint");
+                        if let Some((held, _)) = self.employed.remove(&error.id()) {
+                            self.coordinator.released(&held);
+                            self.coordinator.poke();
+                        }
+                    }
+                },
                 assignment = assignments.recv() => match assignment {
                     Some(Assignment { lease, held }) => self.employ(lease, held, Duration::ZERO),
                     None => return Err(WorkerError::CoordinatorGone),
@@ -159,7 +169,7 @@ impl Crew {
 
     /// Source: KCL 3.x `Scheduler.SchedulerLog`, in whose words runbooks look for the shards of a worker.
     fn tell_assignments(&self) {
-        let mut shards: Vec<&str> = self.employed.values().map(|(lease, _)| lease.shard.as_str()).collect();
+        let mut shards: Vec<&str> = self.employed.values().map(|(held, _)| held.shard().as_str()).collect();
         shards.sort_unstable();
         let more = shards.len().saturating_sub(SHARDS_TOLD);
         shards.truncate(SHARDS_TOLD);
@@ -167,20 +177,34 @@ impl Crew {
         info!("Current stream shard assignments: {}{more}", shards.join(", "));
     }
 
+    /// Puts a consumer to work after `delay`, and not before every earlier one of the same shard has ended: a lease
+    /// that was lost may come back while the child is still busy with a batch.
     fn employ(&mut self, lease: Lease, held: HeldLease, delay: Duration) {
         let (shared, stops) = (self.shared.clone(), self.stops.clone());
-        let span = info_span!("consumer", shard = %lease.shard);
-        let working = (lease.clone(), held.clone());
+        let earlier = self.employed.values().filter(|(earlier, _)| earlier.shard() == held.shard());
+        let earlier: Vec<CancellationToken> = earlier.map(|(_, ended)| ended.clone()).collect();
+        let (ended, ours) = (CancellationToken::new(), held.clone());
+        let sign = ended.clone().drop_guard();
+        let span = info_span!("consumer", shard = %held.shard());
         let consumer = async move {
+            let _sign = sign; // also when the task breaks down
+            let turn = async {
+                for consumer in &earlier {
+                    consumer.cancelled().await;
+                }
+                sleep(delay).await;
+            };
             tokio::select! {
-                () = sleep(delay) => {}
+                biased;
                 () = stops.gracefully.cancelled() => {}
                 _ = held.until_called_for() => {}
+                () = turn => {}
             }
-            Box::pin(consume(shared, lease, held, stops)).await
+            let outcome = Box::pin(consume(shared, lease.clone(), held.clone(), stops)).await;
+            (lease, held, outcome)
         };
         let task = self.consumers.spawn(consumer.instrument(span));
-        self.employed.insert(task.id(), working);
+        self.employed.insert(task.id(), (ours, ended));
     }
 
     fn note(&mut self, mut lease: Lease, held: HeldLease, outcome: Outcome) -> Result<(), Failure> {
@@ -189,24 +213,27 @@ impl Crew {
             Outcome::Finished => {
                 self.restarts.remove(&shard);
                 self.shared.ended.send_modify(|count| *count += 1);
-                self.coordinator.finished(&shard);
+                self.coordinator.finished(&held);
             }
             Outcome::LeaseGone => {
                 self.restarts.remove(&shard);
-                self.coordinator.released(&shard);
+                self.coordinator.released(&held);
                 self.coordinator.poke();
             }
-            Outcome::EndNotCheckpointed | Outcome::BrokeDown if held.standing() != Standing::Lost => {
+            Outcome::EndNotCheckpointed if self.shared.compatibility == Compatibility::Strict => {
+                error!(%shard, "the shards that follow wait for ever, as with Java; restart the daemon");
+            }
+            Outcome::EndNotCheckpointed if held.standing() != Standing::Lost => {
                 let times = self.restarts.entry(shard.clone()).or_default();
                 *times += 1;
-                let delay = RESTART.jittered(*times);
-                warn!(%shard, times, ?delay, "reading the shard again from its checkpoint with a fresh child");
+                let delay = END_RETRY.jittered(*times);
+                warn!(%shard, times, ?delay, "reading the end of the shard again with a fresh child");
                 lease.checkpoint = held.last_checkpoint();
                 self.employ(lease, held, delay);
             }
-            Outcome::EndNotCheckpointed | Outcome::BrokeDown => self.coordinator.released(&shard),
+            Outcome::EndNotCheckpointed => self.coordinator.released(&held),
             Outcome::Failed(failure) => {
-                self.coordinator.released(&shard);
+                self.coordinator.released(&held);
                 return Err(failure);
             }
         }
@@ -216,9 +243,13 @@ impl Crew {
     async fn stop(mut self, grace: Duration) {
         let holding = self.consumers.len();
         info!(shards = holding, ?grace, "stopping");
+        if grace.is_zero() {
+            self.stops.now.cancel();
+        }
         self.stops.gracefully.cancel();
+        let limit = if grace.is_zero() { HALT_LIMIT } else { grace };
         let drain = async { while self.consumers.join_next().await.is_some() {} };
-        let (drained, ()) = tokio::join!(timeout(grace, drain), self.coordinator.withdraw());
+        let (drained, ()) = tokio::join!(timeout(limit, drain), self.coordinator.withdraw());
         if drained.is_err() {
             warn!(
                 left = self.consumers.len(),

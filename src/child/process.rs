@@ -51,13 +51,31 @@ const LOGGED_LINES: usize = 20;
 #[derive(Clone, Debug)]
 pub struct ProcessLauncher {
     command: Vec<String>,
+    leash: Leash,
+}
+
+/// How much the lives of children hang on the daemon's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Leash {
+    /// A process group of their own; they are killed when they are dropped, and when the daemon dies.
+    #[default]
+    Tight,
+    /// As Java has it: the daemon's process group, no signal ever; they see the end of their input and are trusted to
+    /// go (Source: PROTOCOL.md section 6).
+    Loose,
 }
 
 impl ProcessLauncher {
     /// Takes `executableName`, already split at its blanks.
     #[must_use]
     pub fn new(command: Vec<String>) -> Self {
-        Self { command }
+        Self { command, leash: Leash::Tight }
+    }
+
+    /// The same with another leash.
+    #[must_use]
+    pub fn with_leash(self, leash: Leash) -> Self {
+        Self { leash, ..self }
     }
 
     /// Finds out whether the program is there and may be run, without running it.
@@ -79,11 +97,11 @@ impl ProcessLauncher {
         let arguments = self.command.get(1..).unwrap_or_default();
         let mut command = Command::new(file);
         command.arg0(self.command.first().map_or("", String::as_str)).args(arguments);
-        match on_spawning_thread(command).await {
+        match on_spawning_thread(command, self.leash).await {
             Err(fault) if fault.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error()) => {
                 let mut shell = Command::new("/bin/sh");
                 shell.arg(file).args(arguments);
-                on_spawning_thread(shell).await
+                on_spawning_thread(shell, self.leash).await
             }
             other => other,
         }
@@ -95,7 +113,7 @@ impl ChildLauncher for ProcessLauncher {
     async fn launch(&self, shard: &ShardId) -> Result<Box<dyn Child>, LaunchError> {
         let file = self.find()?;
         match self.spawn(&file).await {
-            Ok(process) => Ok(Box::new(ProcessChild::new(process, shard))),
+            Ok(process) => Ok(Box::new(ProcessChild::new(process, shard, self.leash))),
             // the file is there: its `#!` leads nowhere, or a right is missing
             Err(fault) if matches!(fault.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
                 Err(program::not_executable(&self.command, fault))
@@ -110,7 +128,7 @@ type SpawnJob = Box<dyn FnOnce() + Send>;
 
 /// Starts a process from the one thread that lives as long as the daemon: the parent-death signal is sent when the
 /// *thread* that forked ends.
-async fn on_spawning_thread(mut command: Command) -> Spawned {
+async fn on_spawning_thread(mut command: Command, leash: Leash) -> Spawned {
     static JOBS: OnceLock<std::sync::mpsc::Sender<SpawnJob>> = OnceLock::new();
     let jobs = match JOBS.get() {
         Some(jobs) => jobs,
@@ -122,8 +140,10 @@ async fn on_spawning_thread(mut command: Command) -> Spawned {
         }
     };
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.process_group(0).kill_on_drop(true);
-    die_with_parent(&mut command);
+    if leash == Leash::Tight {
+        command.process_group(0).kill_on_drop(true);
+        die_with_parent(&mut command);
+    }
     let runtime = Handle::current();
     let (answer, spawned) = oneshot::channel();
     let job = move || {
@@ -160,6 +180,7 @@ fn die_with_parent(_command: &mut Command) {}
 #[derive(Debug)]
 struct ProcessChild {
     process: tokio::process::Child,
+    leash: Leash,
     stdin: Option<ChildStdin>,
     stdout: Option<LineReader<ChildStdout>>,
     /// Copies its standard error to ours.
@@ -167,7 +188,7 @@ struct ProcessChild {
 }
 
 impl ProcessChild {
-    fn new(mut process: tokio::process::Child, shard: &ShardId) -> Self {
+    fn new(mut process: tokio::process::Child, shard: &ShardId, leash: Leash) -> Self {
         let mut stderr = JoinSet::new();
         if let Some(pipe) = process.stderr.take() {
             let span = debug_span!("child", %shard, pid = process.id());
@@ -175,7 +196,7 @@ impl ProcessChild {
         }
         let stdin = process.stdin.take();
         let stdout = process.stdout.take().map(LineReader::new);
-        Self { process, stdin, stdout, stderr }
+        Self { process, leash, stdin, stdout, stderr }
     }
 }
 
@@ -232,6 +253,9 @@ impl Child for ProcessChild {
 
 impl Drop for ProcessChild {
     fn drop(&mut self) {
+        if self.leash == Leash::Loose {
+            return;
+        }
         // not reaped yet, so the number still belongs to the child's group
         let group = self.process.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
         if let Some(group) = group {

@@ -10,8 +10,8 @@ use super::own::Own;
 use super::report::{Report, Stage};
 use super::resolved::{LeaseManagementConfig, Resolved, Specific};
 use super::{
-    Config, Coordination, Credentials, CredentialsProvider, Environment, FanOut, Polling, Processing, ProtocolLevel,
-    Retrieval, Surroundings, TableSettings,
+    Compatibility, Config, Coordination, Credentials, CredentialsProvider, Environment, FanOut, Polling, Processing,
+    ProtocolLevel, Retrieval, Surroundings, TableSettings,
 };
 use crate::types::{InitialPosition, WorkerId};
 
@@ -30,7 +30,7 @@ pub(super) fn config(
     let core = &resolved.resolved;
     let leases = &core.lease_management_config;
     let clients = &resolved.clients;
-    let strict = own.strict;
+    let strict = own.compatibility == Compatibility::Strict;
     if !strict {
         check_worker_id(&leases.worker_identifier, report);
     }
@@ -74,7 +74,7 @@ pub(super) fn config(
             scan_segments: u32::try_from(leases.lease_table_scan_total_segments).ok().filter(|segments| *segments > 0),
         },
         surroundings: Surroundings::of(environment),
-        strict,
+        compatibility: own.compatibility,
         source: path.to_owned(),
     }
 }

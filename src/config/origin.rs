@@ -9,8 +9,7 @@ use serde_json::{Value as Json, json};
 use super::bean::{Bean, Value};
 use super::environment::Defaults;
 use super::keys::{Honoured, KEYS, Key, Kind};
-use super::own::ProtocolLevel;
-use super::own::{COMPATIBILITY, PROTOCOL_LEVEL};
+use super::own::{COMPATIBILITY, Compatibility, PROTOCOL_LEVEL, ProtocolLevel};
 use super::resolved::{Client, Resolved};
 use super::{Config, CredentialsProvider, Retrieval};
 
@@ -115,7 +114,7 @@ fn own(config: &Config, defaults: &Defaults<'_>, entries: &[(String, String)]) -
     [
         Setting {
             key: COMPATIBILITY,
-            value: json!(if config.strict { "strict" } else { "safe" }),
+            value: json!(if config.compatibility == Compatibility::Strict { "strict" } else { "safe" }),
             origin,
             honoured: Honoured::Yes,
             help: "strict does what the Java daemon does where our default is safer",

@@ -23,9 +23,19 @@ pub enum ProtocolLevel {
     Three,
 }
 
+/// Whose way is taken where Java loses data, wedges or dies (`multilangd.compatibility`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compatibility {
+    /// Ours.
+    #[default]
+    Safe,
+    /// Java's.
+    Strict,
+}
+
 /// What our own keys say.
 pub(super) struct Own {
-    pub(super) strict: bool,
+    pub(super) compatibility: Compatibility,
     pub(super) protocol_level: ProtocolLevel,
 }
 
@@ -37,12 +47,13 @@ impl Own {
         report: &mut Report,
     ) -> Self {
         let value_of = |key| value_of(key).map(values::trim);
-        let strict = match value_of(COMPATIBILITY) {
-            None | Some("safe") => environment.strict,
-            Some("strict") => true,
+        let default = if environment.strict { Compatibility::Strict } else { Compatibility::Safe };
+        let compatibility = match value_of(COMPATIBILITY) {
+            None | Some("safe") => default,
+            Some("strict") => Compatibility::Strict,
             Some(other) => {
                 refuse(COMPATIBILITY, other, "safe or strict", report);
-                environment.strict
+                default
             }
         };
         let protocol_level = match value_of(PROTOCOL_LEVEL) {
@@ -54,7 +65,7 @@ impl Own {
                 ProtocolLevel::Three
             }
         };
-        Self { strict, protocol_level }
+        Self { compatibility, protocol_level }
     }
 }
 

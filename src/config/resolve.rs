@@ -13,7 +13,7 @@ use super::own::Own;
 use super::report::{Report, Stage};
 use super::resolved::{Daemon, Resolved};
 use super::unknown::{self, OWN};
-use super::{Config, Environment, Fault, LoadError, Warning, arn, order, properties, values};
+use super::{Compatibility, Config, Environment, Fault, LoadError, Warning, arn, order, properties, values};
 
 /// A usable configuration and what was odd on the way.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,7 +52,7 @@ pub fn load_bytes(bytes: &[u8], path: &Path, environment: &Environment) -> Resul
     let entries = properties::parse(bytes).map_err(|malformed| alone(malformed.to_string()))?;
     let mut report = Report::default();
     let own = Own::read(|key| value_of(&entries, key), environment, &mut report);
-    let strict = own.strict;
+    let strict = own.compatibility == Compatibility::Strict;
     let defaults = environment.defaults().unwrap_or_else(|reason| {
         report.fault(Stage::Resolve, "AWS_CONFIG_FILE", format!("{reason}; correct the file"));
         Defaults::without_profile(environment)

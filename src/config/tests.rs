@@ -44,7 +44,7 @@ fn a_plain_file_gives_the_defaults_and_no_warning() {
     assert_eq!(config.initial_position, InitialPosition::Latest);
     assert!(matches!(config.retrieval, Retrieval::FanOut(FanOut { ref consumer_name, .. }) if consumer_name == "app1"));
     assert_eq!(config.credentials.dynamodb, [CredentialsProvider::Default]);
-    assert!(!config.strict);
+    assert_eq!(config.compatibility, Compatibility::Safe);
 }
 
 #[test]
@@ -140,9 +140,9 @@ fn the_grace_of_a_stop_is_ours_only_when_the_file_is_silent() {
 
 #[test]
 fn strict_comes_from_the_file_or_the_command_line() {
-    assert!(with("multilangd.compatibility = strict").config.strict);
-    assert!(!with("multilangd.compatibility = safe").config.strict);
-    assert!(outcome(BASE, true).unwrap().config.strict);
+    assert_eq!(with("multilangd.compatibility = strict").config.compatibility, Compatibility::Strict);
+    assert_eq!(with("multilangd.compatibility = safe").config.compatibility, Compatibility::Safe);
+    assert_eq!(outcome(BASE, true).unwrap().config.compatibility, Compatibility::Strict);
     assert_eq!(fault_keys(&refused("multilangd.compatibility = lax")), ["multilangd.compatibility"]);
 }
 

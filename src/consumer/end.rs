@@ -65,3 +65,7 @@ async fn try_hand_on(
     held.note_children(children.to_vec()).await?;
     Ok(None)
 }
+
+#[cfg(test)]
+#[path = "end_tests.rs"]
+mod tests;

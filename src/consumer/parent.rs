@@ -37,6 +37,7 @@ pub(super) async fn wait_for_parents(shared: &Shared, lease: &Lease) {
         }
         looks += 1;
         tokio::select! {
+            biased;
             () = sleep(backoff.jittered(looks)) => {}
             changed = ended.changed() => if changed.is_err() { sleep(shared.parent_poll).await },
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info, warn};
 
-use crate::checkpoint::{CheckpointError, Checkpointer, Decision};
+use crate::checkpoint::{CheckpointError, CheckpointRejected, Checkpointer, Decision};
 use crate::child::exchange::{Skipped, Step, step_at};
 use crate::child::message::Action;
 use crate::child::{Child, dialect, encode};
@@ -146,8 +146,8 @@ impl Conversation {
                     let error = self.checkpoint(checkpoints, sequence.as_deref(), sub, progress).await;
                     let reply = encode::checkpoint_reply(sequence.as_deref(), sub, error);
                     let late = |source| ChildFailure::Write { message: "checkpoint", source };
-                    self.child.send(&reply).await.map_err(late)?;
                     deadline = self.deadline(); // each message starts the clock anew (PROTOCOL.md section 5)
+                    within(deadline, self.child.send(&reply)).await.ok_or_else(|| self.late(action))?.map_err(late)?;
                 }
                 Step::Skip { reason } => {
                     if matches!(reason, Skipped::Senseless(_)) {
@@ -178,6 +178,7 @@ impl Conversation {
         if checkpoints == Checkpoints::Refused {
             return Some(CheckpointError::InvalidState.java_name());
         }
+        self.catch_up();
         match self.checkpointer.decide(sequence, sub) {
             Decision::AlreadyThere => None,
             Decision::Refused(rejected) => {
@@ -193,9 +194,18 @@ impl Conversation {
                 }
                 Err(error) => {
                     warn!(shard = %self.shard, checkpoint = %at, error = %chain(&error), "checkpoint was not stored");
-                    Some(name_for_child(&error).java_name())
+                    self.catch_up();
+                    Some(name_for_child(error).java_name())
                 }
             },
+        }
+    }
+
+    /// A checkpoint whose answer was lost may be known to be stored by now.
+    fn catch_up(&mut self) {
+        let stored = self.held.last_checkpoint();
+        if stored > *self.checkpointer.last() {
+            self.checkpointer.written(stored);
         }
     }
 
@@ -234,11 +244,16 @@ async fn within<T>(deadline: Option<Instant>, work: impl Future<Output = T>) -> 
 }
 
 /// Source: PROTOCOL.md section 4, table of `error` values.
-fn name_for_child(error: &NotStored) -> CheckpointError {
+fn name_for_child(error: NotStored) -> CheckpointError {
     match error {
+        NotStored::MovesBack { wanted, stored: last } => CheckpointRejected::MovesBack { wanted, last }.into(),
         NotStored::NotOwner => CheckpointError::LeaseLost,
         NotStored::Throttled => CheckpointError::Throttled,
         NotStored::TableMissing => CheckpointError::InvalidState,
         NotStored::Failed(_) => CheckpointError::Dependency,
     }
 }
+
+#[cfg(test)]
+#[path = "talk_tests.rs"]
+mod tests;

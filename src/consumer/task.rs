@@ -13,6 +13,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::child::encode;
 use crate::child::message::Action;
+use crate::config::Compatibility;
 use crate::consumer::end::hand_on;
 use crate::consumer::parent::wait_for_parents;
 use crate::consumer::talk::{ChildFailure, Conversation};
@@ -22,7 +23,7 @@ use crate::coordinator::renew::{HeldLease, Standing};
 use crate::lease::Lease;
 use crate::progress::ShardState;
 use crate::record::Record;
-use crate::record::deaggregate::{deaggregate, drop_done};
+use crate::record::deaggregate::{Fault, Reason, deaggregate, drop_done};
 use crate::retrieval::Batch;
 use crate::retrieval::prefetch::Prefetch;
 use crate::stream::ChildShard;
@@ -42,12 +43,13 @@ enum Call {
 }
 
 /// What became of a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Delivery {
     /// The child is done with it, or there was nothing in it for the child.
     Done,
     /// It was kept back, so this consumer must not go on to the next one, whatever becomes of the lease.
     LeaseTooOld,
+    /// It holds an aggregate that stops a Java daemon.
+    Damaged(Fault),
 }
 
 pub(super) struct ShardTask {
@@ -128,6 +130,7 @@ impl ShardTask {
             match self.deliver(&mut batch).await {
                 Ok(Delivery::Done) => {}
                 Ok(Delivery::LeaseTooOld) => return self.leave(Call::Lost).await,
+                Ok(Delivery::Damaged(fault)) => return self.fail(Failure::Damaged { shard, fault }).await,
                 Err(failure) => return self.fail_child(failure).await,
             }
             if let Some(children) = batch.end {
@@ -139,7 +142,10 @@ impl ShardTask {
 
     /// Gives one batch to the child, if there is anything in it for the child.
     async fn deliver(&mut self, batch: &mut Batch) -> Result<Delivery, ChildFailure> {
-        let records = self.prepare(std::mem::take(&mut batch.records));
+        let records = match self.prepare(std::mem::take(&mut batch.records)) {
+            Ok(records) => records,
+            Err(fault) => return Ok(Delivery::Damaged(fault)),
+        };
         let is_last = batch.end.is_some();
         let call_anyway = self.shared.processing.call_for_empty_lists && !is_last;
         if records.is_empty() && !call_anyway {
@@ -158,15 +164,22 @@ impl ShardTask {
     }
 
     /// Opens aggregates, leaves out what is done, and raises the bound of the child's checkpoints.
-    fn prepare(&mut self, records: Vec<Record>) -> Vec<Record> {
+    ///
+    /// # Errors
+    /// An aggregate is damaged in a way that stops a Java daemon, and Java's way is wanted.
+    fn prepare(&mut self, records: Vec<Record>) -> Result<Vec<Record>, Fault> {
         let filtered = !self.shared.processing.skip_shard_sync_if_leases_exist;
         let range = self.lease.hash_range.filter(|_| filtered);
         let mut faults = Vec::new();
         let mut records = deaggregate(records, range, &mut faults);
         for fault in faults {
+            let is_fatal = !matches!(fault.reason, Reason::OffTheRing);
+            if is_fatal && self.shared.compatibility == Compatibility::Strict {
+                return Err(fault);
+            }
             error!(shard = %self.held.shard(), %fault, "aggregated record is damaged, going on with what could be read");
         }
-        let Some(talk) = &mut self.talk else { return records };
+        let Some(talk) = &mut self.talk else { return Ok(records) };
         let checkpointer = talk.checkpointer();
         drop_done(&mut records, checkpointer.last());
         match records.last().map(Record::place) {
@@ -174,7 +187,7 @@ impl ShardTask {
             Some(Err(error)) => warn!(shard = %self.held.shard(), %error, "record cannot be checkpointed"),
             None => {}
         }
-        records
+        Ok(records)
     }
 
     async fn tell(&mut self, action: Action, line: &[u8]) -> Result<(), ChildFailure> {
@@ -259,8 +272,14 @@ impl ShardTask {
     async fn fail(&mut self, failure: Failure) -> Outcome {
         error!(shard = %self.held.shard(), %failure, "shard cannot be processed");
         self.readers.abort_all();
-        if let Some(talk) = self.talk.take() {
-            talk.close(Some(FAILED_CHILD_LIMIT)).await;
+        let (halts, limit) = match self.shared.compatibility {
+            Compatibility::Safe => (false, Some(FAILED_CHILD_LIMIT)),
+            // Java halts on a child that is too late, and waits without limit for one that failed otherwise
+            Compatibility::Strict => (failure.is_timeout(), None),
+        };
+        match self.talk.take() {
+            Some(talk) if !halts => talk.close(limit).await,
+            Some(_) | None => {}
         }
         self.held.give_back().await;
         self.enter(ShardState::Released);
@@ -279,3 +298,7 @@ async fn called(held: &HeldLease, stop: &CancellationToken) -> Call {
         () = stop.cancelled() => Call::Stop,
     }
 }
+
+#[cfg(test)]
+#[path = "task_tests.rs"]
+mod tests;

@@ -47,22 +47,32 @@ impl Cleanup {
     pub async fn run(self, stop: CancellationToken) {
         loop {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 () = sleep(INTERVAL) => {}
             }
-            let mut finished = self.holdings.finished();
-            finished.sort(); // parents have smaller names than their children
-            for shard in finished {
-                if let Err(error) = self.look_at(&shard).await {
-                    warn!(%shard, error = %chain(&error), "finished lease could not be cleaned up, trying later");
-                }
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = self.look() => {}
+            }
+        }
+    }
+
+    async fn look(&self) {
+        // In the order of their names: parents have smaller ones than their children.
+        for shard in self.holdings.finished() {
+            if let Err(error) = self.look_at(&shard).await {
+                warn!(%shard, error = %chain(&error), "finished lease could not be cleaned up, trying later");
             }
         }
     }
 
     async fn look_at(&self, shard: &ShardId) -> Result<(), SyncError> {
         let Some(lease) = self.fleet.leases.get(shard).await? else {
-            self.holdings.release(shard);
+            if let Some(held) = self.holdings.get(shard) {
+                self.holdings.release(&held);
+            }
             return Ok(());
         };
         if lease.actual_owner() != Some(&self.fleet.me) {
@@ -103,7 +113,8 @@ impl Cleanup {
     }
 
     async fn delete(&self, shard: &ShardId) -> Result<(), SyncError> {
-        if let Some(held) = self.holdings.release(shard) {
+        if let Some(held) = self.holdings.get(shard) {
+            self.holdings.release(&held);
             held.forget().await;
         }
         self.fleet.leases.delete(shard).await?;

@@ -22,10 +22,16 @@ pub async fn discover(fleet: Fleet, holdings: Arc<Holdings>, stop: CancellationT
     let mut failing = false;
     loop {
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             () = sleep(INTERVAL) => {}
         }
-        match look(&fleet, &holdings).await {
+        let found = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            found = look(&fleet, &holdings) => found,
+        };
+        match found {
             Ok(()) => failing = false,
             Err(LeaseStoreError::IndexMissing { .. }) => debug!("the index is not there yet"),
             Err(error) => {

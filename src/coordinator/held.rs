@@ -1,6 +1,6 @@
 //! The leases in our hands, each with the task that keeps it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
@@ -9,17 +9,18 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info};
 
-use crate::coordinator::renew::{HeldLease, Keeper, Proof, Standing};
+use crate::coordinator::renew::keeper::Keeper;
+use crate::coordinator::renew::{HeldLease, Proof, Standing};
 use crate::coordinator::{Assignment, Fleet};
 use crate::lease::{Lease, LeaseStoreError};
 use crate::types::ShardId;
 
 #[derive(Default)]
 struct State {
-    held: HashMap<ShardId, HeldLease>,
+    held: BTreeMap<ShardId, HeldLease>,
     /// Adoptions under way, so that two parts of the coordination do not adopt the same lease.
-    adopting: HashSet<ShardId>,
-    finished: HashSet<ShardId>,
+    adopting: BTreeSet<ShardId>,
+    finished: BTreeSet<ShardId>,
     closed: bool,
 }
 
@@ -76,21 +77,24 @@ impl Holdings {
     }
 
     async fn prove_and_keep(&self, lease: Lease, proof: Proof) -> Result<(), LeaseStoreError> {
-        let me = self.fleet.me.clone();
+        let (store, me) = (self.fleet.leases.clone(), self.fleet.me.clone());
         let confirmed = match proof {
             Proof::Given(sent) => sent,
-            Proof::Needed => Instant::now(), // the proof below begins with a renewal
+            Proof::Needed => Instant::now(),
         };
-        let failover_time = self.fleet.config.failover_time;
-        let (mut keeper, held) = Keeper::new(self.fleet.leases.clone(), me, failover_time, lease.clone(), confirmed);
-        if proof == Proof::Needed && !keeper.prove().await? {
+        let (mut keeper, held) = Keeper::new(store, me, self.fleet.config.failover_time, lease.clone(), confirmed);
+        let proven = match proof {
+            Proof::Given(_) => Some(lease.clone()),
+            Proof::Needed => keeper.prove().await?, // the row may have moved since it was read
+        };
+        let Some(lease) = proven else {
             debug!(shard = %lease.shard, "the lease is somebody else's after all");
             return Ok(());
-        }
+        };
         {
             let mut state = self.state();
             if state.closed {
-                return Ok(()); // the lease names us and will expire; we are leaving
+                return Ok(()); // the lease names us; whoever closed us gives it back
             }
             state.held.insert(lease.shard.clone(), held.clone());
         }
@@ -106,6 +110,12 @@ impl Holdings {
         self.state().finished.insert(shard.clone());
     }
 
+    /// Our hold on the lease, if there is one.
+    #[must_use]
+    pub fn get(&self, shard: &ShardId) -> Option<HeldLease> {
+        self.state().held.get(shard).cloned()
+    }
+
     /// Finished shards whose leases we keep.
     #[must_use]
     pub fn finished(&self) -> Vec<ShardId> {
@@ -113,11 +123,13 @@ impl Holdings {
         state.finished.iter().filter(|shard| state.held.contains_key(shard)).cloned().collect()
     }
 
-    /// Lets go of a lease that is lost, given back or deleted.
-    pub fn release(&self, shard: &ShardId) -> Option<HeldLease> {
+    /// Lets go of a lease that is lost, given back or deleted. A later hold on the same lease is not touched.
+    pub fn release(&self, held: &HeldLease) {
         let mut state = self.state();
-        state.finished.remove(shard);
-        state.held.remove(shard)
+        if state.held.get(held.shard()).is_some_and(|now| now.is(held)) {
+            state.finished.remove(held.shard());
+            state.held.remove(held.shard());
+        }
     }
 
     /// Adopts nothing from now on.
@@ -127,6 +139,10 @@ impl Holdings {
 
     /// Takes everything out of our hands, for giving back.
     pub fn drain(&self) -> Vec<HeldLease> {
-        self.state().held.drain().map(|(_, held)| held).collect()
+        std::mem::take(&mut self.state().held).into_values().collect()
     }
 }
+
+#[cfg(test)]
+#[path = "held_tests.rs"]
+mod tests;

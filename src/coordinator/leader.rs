@@ -10,8 +10,8 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::coordinator::Fleet;
 use crate::coordinator::renew::chain;
+use crate::coordinator::{Fleet, LEAVING_RETRY};
 use crate::lease::{LeaseStoreError, LockRow};
 use crate::types::WorkerId;
 
@@ -75,6 +75,7 @@ impl LeaderLock {
             };
             self.check_own_age();
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return self,
                 () = sleep(pause) => {}
             }
@@ -98,9 +99,11 @@ impl LeaderLock {
         }
         // Refused: somebody took it, or an earlier beat of ours took effect and its answer was lost.
         match self.fleet.state.lock().await? {
-            Some(found) if found.owner == self.fleet.me && found.version == next => {
-                self.mine = Some((found, sent));
-                Ok(HEARTBEAT)
+            Some(found) if found.owner == self.fleet.me => {
+                if let Some((row, _)) = &mut self.mine {
+                    *row = found;
+                }
+                Ok(Duration::ZERO) // beats again, from the version that is there
             }
             found => {
                 let owner = found.map_or_else(|| "nobody".to_owned(), |row| row.owner.to_string());
@@ -161,19 +164,40 @@ impl LeaderLock {
         });
     }
 
-    /// Deletes the lock if it is ours, so that the next leader need not wait for it to expire.
+    /// Deletes the lock if it is ours, so that the next leader need not wait for it to expire; tries on while that
+    /// can help, so the caller sets the limit.
     pub async fn release(&mut self) {
-        if let Some((row, _)) = self.mine.take() {
-            match self.fleet.state.release_lock(&row).await {
-                Ok(released) => debug!(released, "leader lock given back"),
-                Err(error) => {
-                    warn!(error = %chain(&error), "the leader lock could not be given back; it expires by itself")
-                }
+        let mut failures = 0;
+        while let Err(error) = self.try_release().await {
+            failures += 1;
+            if !error.is_transient() {
+                warn!(error = %chain(&error), "the leader lock could not be given back; it expires by itself");
+                return;
             }
+            sleep(LEAVING_RETRY.jittered(failures)).await;
         }
+    }
+
+    async fn try_release(&mut self) -> Result<(), LeaseStoreError> {
+        if let Some((row, _)) = &self.mine
+            && self.fleet.state.release_lock(row).await?
+        {
+            debug!("leader lock given back");
+            return Ok(());
+        }
+        // Not as we know it: a take or a beat that seemed to fail, or was cut short, may have come through.
+        if let Some(found) = self.fleet.state.lock().await?.filter(|found| found.owner == self.fleet.me) {
+            let released = self.fleet.state.release_lock(&found).await?;
+            debug!(released, "leader lock given back");
+        }
+        Ok(())
     }
 }
 
 fn new_version() -> String {
     uuid::Uuid::new_v4().to_string()
 }
+
+#[cfg(test)]
+#[path = "leader_tests.rs"]
+mod tests;

@@ -1,7 +1,7 @@
 //! Looks at the whole table again and again: as leader, to give leases to workers; as anybody, to notice that a dead
 //! leader gives nothing, and to take one's share.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +47,10 @@ pub struct Rounds {
     audit: Audit,
     next_audit: Option<Instant>,
     empty_since: Option<Instant>,
+    /// We began to create the first leases and do not know of all that they are there.
+    creating: bool,
+    /// Workers that let a lease grow old, and what their load rows said then.
+    suspects: BTreeMap<WorkerId, Option<i64>>,
     failures: u32,
 }
 
@@ -63,6 +67,8 @@ impl Rounds {
             audit: Audit::default(),
             next_audit: None,
             empty_since: None,
+            creating: false,
+            suspects: BTreeMap::new(),
             failures: 0,
         }
     }
@@ -107,16 +113,16 @@ impl Rounds {
         let mut rows = self.fleet.leases.list().await?;
         let leadership = self.leader.borrow_and_update().clone();
         let leading = leadership == Leadership::Mine;
-        if self.must_create_first(&rows, leading) && create_first(&self.fleet).await? {
+        if self.create_leases(&rows, leading).await? {
             rows = self.fleet.leases.list().await?;
         }
         let now = Instant::now();
         self.watch.observe(rows.leases.iter(), now);
         self.adopt_own(&rows.leases).await?;
-        let dead = self.dead_owners(&rows.leases, now);
+        let dead = self.dead_owners(&rows, now);
         let view = self.view(&rows, &dead, now);
         if leading {
-            self.perform(plan(&view)).await;
+            self.perform(plan(&view), now).await;
             self.audit(&rows.leases, now).await?;
         } else if self.nobody_leads(&leadership, &rows.workers, &dead, now) {
             let mine =
@@ -136,6 +142,22 @@ impl Rounds {
         leading || since.elapsed() > self.fleet.config.failover_time
     }
 
+    /// Creates leases for an empty table, or the rest of them where we failed half way; whether there are new ones.
+    async fn create_leases(&mut self, rows: &FleetRows, leading: bool) -> Result<bool, SyncError> {
+        if self.must_create_first(rows, leading) {
+            self.creating = true;
+            let created = create_first(&self.fleet).await?;
+            self.creating = false;
+            return Ok(created);
+        }
+        if self.creating {
+            let created = create_missing(&self.fleet, &rows.leases).await?;
+            self.creating = false;
+            return Ok(created > 0);
+        }
+        Ok(false)
+    }
+
     /// Leases that name us, from a former life under the same name or from a leader that was faster than the index.
     async fn adopt_own(&self, leases: &[Lease]) -> Result<(), LeaseStoreError> {
         for lease in leases {
@@ -151,10 +173,20 @@ impl Rounds {
         self.watch.age(lease, now) > self.fleet.config.failover_time
     }
 
-    /// Workers that let a lease grow old: dead, whatever their load rows still say (Source: COEXISTENCE.md D4).
-    fn dead_owners(&self, leases: &[Lease], now: Instant) -> BTreeSet<WorkerId> {
-        let expired = leases.iter().filter(|lease| self.is_expired(lease, now));
-        expired.filter_map(|lease| lease.actual_owner().filter(|owner| **owner != self.fleet.me).cloned()).collect()
+    /// Workers that let a lease grow old: dead, whatever their load rows still say, until they write new ones
+    /// (Source: COEXISTENCE.md D4).
+    fn dead_owners(&mut self, rows: &FleetRows, now: Instant) -> BTreeSet<WorkerId> {
+        let reported: BTreeMap<&WorkerId, Option<i64>> =
+            rows.workers.iter().map(|row| (&row.worker, row.last_update_seconds)).collect();
+        self.suspects.retain(|worker, then| reported.get(worker) == Some(then));
+        let expired = rows.leases.iter().filter(|lease| self.is_expired(lease, now));
+        let owners = expired.filter_map(|lease| lease.actual_owner().filter(|owner| **owner != self.fleet.me));
+        let owners: Vec<WorkerId> = owners.cloned().collect();
+        for owner in &owners {
+            let row = reported.get(owner).copied().flatten();
+            self.suspects.insert(owner.clone(), row);
+        }
+        self.suspects.keys().chain(&owners).cloned().collect()
     }
 
     fn view(&self, rows: &FleetRows, dead: &BTreeSet<WorkerId>, now: Instant) -> FleetView {
@@ -198,13 +230,17 @@ impl Rounds {
         dead.contains(owner) || unchanged > LOCK_SILENT || (!has_row && unchanged > self.fleet.config.failover_time)
     }
 
-    async fn perform(&self, steps: Vec<Step>) {
-        futures_util::stream::iter(steps).for_each_concurrent(WRITES_AT_ONCE, |step| self.give(step)).await;
+    async fn perform(&self, steps: Vec<Step>, now: Instant) {
+        futures_util::stream::iter(steps).for_each_concurrent(WRITES_AT_ONCE, |step| self.give(step, now)).await;
     }
 
-    async fn give(&self, step: Step) {
+    async fn give(&self, step: Step, now: Instant) {
         let (shard, to, sent) = (step.shard().clone(), step.to().clone(), Instant::now());
         let written = match &step {
+            // Expired as we saw it; its owner may have renewed it since, and then it is not to be had.
+            Step::Assign { lease, to } if lease.owner.is_some() && self.is_expired(lease, now) => {
+                self.fleet.leases.take(lease, to).await
+            }
             Step::Assign { lease, to } => self.fleet.leases.assign(lease, to).await,
             Step::HandOff { lease, to } if self.fleet.config.graceful_handoff => {
                 self.fleet.leases.begin_handoff(lease, to).await
@@ -255,13 +291,16 @@ impl Rounds {
         Ok(())
     }
 
-    /// Until a lease of somebody else's would have expired, or the assignment interval is over.
+    /// Until a lease of somebody else's would have expired, or the assignment interval is over. One that has expired
+    /// and could not be given away is not looked at all the time.
     fn pause(&self, leases: &[Lease], now: Instant, leading: bool) -> Duration {
         let others = leases.iter().filter(|lease| lease.actual_owner().is_some_and(|owner| *owner != self.fleet.me));
-        let expiry = self.watch.next_expiry(others, self.fleet.config.failover_time);
+        let (expired, others): (Vec<_>, Vec<_>) = others.partition(|lease| self.is_expired(lease, now));
+        let expiry = self.watch.next_expiry(others.into_iter(), self.fleet.config.failover_time);
         let until_expiry = expiry.map(|at| (at + MARGIN).saturating_duration_since(now));
         let interval = self.fleet.config.lease_assignment_interval;
-        let waiting = leases.is_empty() || (!leading && leases.iter().any(|lease| lease.owner.is_none()));
+        let ownerless = !leading && leases.iter().any(|lease| lease.owner.is_none());
+        let waiting = leases.is_empty() || ownerless || !expired.is_empty();
         let interval = if waiting { interval.min(self.fleet.config.failover_time / 4) } else { interval };
         until_expiry.map_or(interval, |until| until.min(interval))
     }
@@ -278,39 +317,5 @@ fn is_active(row: &WorkerRow, now: EpochMillis) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::BTreeMap;
-
-    fn row(updated: Option<i64>, stats: &[(&str, &[f64])], ranges: &[(&str, &[f64])]) -> WorkerRow {
-        let map = |pairs: &[(&str, &[f64])]| {
-            pairs.iter().map(|(k, v)| ((*k).to_owned(), v.to_vec())).collect::<BTreeMap<_, _>>()
-        };
-        WorkerRow {
-            worker: WorkerId::new("w"),
-            last_update_seconds: updated,
-            stats: map(stats),
-            operating_ranges: map(ranges),
-            support_code: Some(1),
-            support_update_seconds: updated,
-        }
-    }
-
-    #[test]
-    fn only_fresh_and_whole_load_rows_count_as_alive() {
-        let now = EpochMillis(1_000_000_000);
-        let table = [
-            (row(Some(1_000_000), &[], &[]), true),
-            (row(Some(1_000_000 - 60), &[], &[]), true),
-            (row(Some(1_000_000 - 61), &[], &[]), false),
-            (row(None, &[], &[]), false),
-            (row(Some(1_000_000), &[("C", &[40.0])], &[("C", &[100.0])]), true),
-            (row(Some(1_000_000), &[("C", &[40.0])], &[]), false),
-            (row(Some(1_000_000), &[("C", &[40.0])], &[("C", &[0.0])]), false),
-            (row(Some(1_000_000), &[("C", &[40.0, -1.0])], &[("C", &[100.0])]), false),
-        ];
-        for (row, alive) in table {
-            assert_eq!(is_active(&row, now), alive, "{row:?}");
-        }
-    }
-}
+#[path = "rounds_tests.rs"]
+mod tests;

@@ -79,3 +79,7 @@ pub async fn prepare(fleet: &Fleet, application: &str) -> Result<(), StartError>
     }
     Err(LeaseStoreError::Unusable("item `Migration3.0` changes faster than it can be read".to_owned()).into())
 }
+
+#[cfg(test)]
+#[path = "start_tests.rs"]
+mod tests;

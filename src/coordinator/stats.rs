@@ -10,8 +10,8 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::coordinator::Fleet;
 use crate::coordinator::renew::chain;
+use crate::coordinator::{Fleet, LEAVING_RETRY};
 use crate::lease::{LeaseStoreError, WorkerRow};
 
 /// What `sup` says: we understand the single-table layout (Source: LEASES.md section 1.4).
@@ -46,7 +46,12 @@ impl Reporter {
                 support_code: Some(SINGLE_TABLE_SUPPORT),
                 support_update_seconds: Some(now),
             };
-            let pause = match timeout(REPORT_LIMIT, self.fleet.state.put_worker(&row)).await {
+            let report = tokio::select! {
+                biased;
+                () = stop.cancelled() => return self,
+                report = timeout(REPORT_LIMIT, self.fleet.state.put_worker(&row)) => report,
+            };
+            let pause = match report {
                 Ok(Ok(())) => {
                     self.written = Some(now);
                     self.fleet.config.worker_metrics_interval
@@ -58,20 +63,48 @@ impl Reporter {
                 Err(_) => RETRY,
             };
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return self,
                 () = sleep(pause) => {}
             }
         }
     }
 
-    /// Deletes the row, so that no leader gives us a lease any more.
+    /// Deletes the row, so that no leader gives us a lease any more; tries on while that can help, so the caller sets
+    /// the limit.
     ///
     /// # Errors
-    /// The table could not be asked.
+    /// The table refused.
     pub async fn withdraw(self) -> Result<(), LeaseStoreError> {
-        if let Some(seen) = self.written {
-            self.fleet.state.delete_worker(&self.fleet.me, seen).await?;
+        let mut failures = 0;
+        loop {
+            match self.try_withdraw().await {
+                Err(error) if error.is_transient() => {
+                    failures += 1;
+                    sleep(LEAVING_RETRY.jittered(failures)).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn try_withdraw(&self) -> Result<(), LeaseStoreError> {
+        let me = &self.fleet.me;
+        if let Some(seen) = self.written
+            && self.fleet.state.delete_worker(me, seen).await?
+        {
+            return Ok(());
+        }
+        // Not as we know it: a report that seemed to fail, or was cut short, has come through.
+        let rows = self.fleet.leases.list().await?;
+        let ours = rows.workers.iter().find(|row| row.worker == *me);
+        if let Some(seen) = ours.and_then(|row| row.last_update_seconds) {
+            self.fleet.state.delete_worker(me, seen).await?;
         }
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "stats_tests.rs"]
+mod tests;

@@ -58,6 +58,7 @@ impl Prefetch {
         let theirs = Arc::clone(&waiting);
         let run = async move {
             tokio::select! {
+                biased;
                 () = sender.closed() => {}
                 () = read_ahead(reader, limits, &sender, &theirs) => {}
             }

@@ -1,0 +1,273 @@
+use tokio::time::{Instant, sleep};
+
+use super::*;
+use crate::consumer::testing::{Ground, Nursery, SILENCE, Say, obedient};
+use crate::consumer::{Stops, consume};
+use crate::coordinator::testing::{F, at, beside, lease, row, shard, worker};
+use crate::lease::LeaseStore;
+use crate::lease::memory::faults::{Fault, Operation};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A consumer of shard 0 at work, from the beginning of the shard.
+struct Scene {
+    ground: Ground,
+    nursery: Arc<Nursery>,
+    held: HeldLease,
+    stops: Stops,
+    work: JoinSet<Outcome>,
+}
+
+fn begin(ground: Ground, lease: &Lease, script: impl Fn(usize, &str) -> Vec<Say> + Send + Sync + 'static) -> Scene {
+    let mut ground = ground;
+    let held = ground.hold(lease);
+    let (nursery, stops) = (Nursery::new(script), Stops::default());
+    let mut work = JoinSet::new();
+    work.spawn(Box::pin(consume(ground.shared(nursery.clone()), lease.clone(), held.clone(), stops.clone())));
+    Scene { ground, nursery, held, stops, work }
+}
+
+fn fresh() -> Lease {
+    Lease { checkpoint: Checkpoint::TrimHorizon, ..lease(0, Some("a")) }
+}
+
+fn scene(script: impl Fn(usize, &str) -> Vec<Say> + Send + Sync + 'static) -> Scene {
+    begin(Ground::new(), &fresh(), script)
+}
+
+impl Scene {
+    async fn outcome(mut self) -> (Outcome, Vec<String>, Ground) {
+        let outcome = self.work.join_next().await.unwrap().unwrap();
+        (outcome, self.nursery.heard(0), self.ground)
+    }
+
+    /// Makes the consumer leave.
+    async fn call(&self, call: Call) {
+        let table = &self.ground.table;
+        match call {
+            Call::Stop => self.stops.gracefully.cancel(),
+            Call::Lost => drop(beside(table).assign(&row(table, 0), &worker("b")).await.unwrap()),
+            Call::Wanted => drop(beside(table).begin_handoff(&row(table, 0), &worker("b")).await.unwrap()),
+        }
+    }
+}
+
+const CALLS: [Call; 3] = [Call::Stop, Call::Wanted, Call::Lost];
+
+fn heard(lines: &[&str]) -> Vec<String> {
+    lines.iter().map(|line| (*line).to_owned()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_ends_is_told_as_its_last_message() {
+    let scene = scene(obedient);
+    let number = scene.ground.put();
+    scene.ground.stream.split(&shard(0)).unwrap();
+    let (outcome, told, ground) = scene.outcome().await;
+    assert!(matches!(outcome, Outcome::Finished));
+    let records = format!("processRecords {number}");
+    let expected = ["initialize", &records, "checkpoint stored", "shardEnded", "checkpoint stored", "end of input"];
+    assert_eq!(told, heard(&expected));
+    let row = row(&ground.table, 0);
+    assert!(row.is_finished() && row.children.len() == 2 && row.owner == Some(worker("a")), "the lease stays ours");
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_way_of_leaving_has_its_messages() {
+    for call in CALLS {
+        let scene = scene(obedient);
+        let records = format!("processRecords {}", scene.ground.put());
+        sleep(SECOND).await;
+        scene.call(call).await;
+        let (outcome, told, ground) = scene.outcome().await;
+        assert!(matches!(outcome, Outcome::LeaseGone), "{call:?} {outcome:?}");
+        let mut expected = vec!["initialize", &records, "checkpoint stored"];
+        if call != Call::Lost {
+            expected.extend(["shutdownRequested", "checkpoint stored"]);
+        }
+        expected.extend(["leaseLost", "end of input"]);
+        assert_eq!(told, heard(&expected), "{call:?}");
+        let owner = if call == Call::Stop { None } else { Some(worker("b")) };
+        assert_eq!((row(&ground.table, 0).owner, row(&ground.table, 0).checkpoint_owner), (owner, None), "{call:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_child_finishes_its_batch_before_it_hears_of_leaving() {
+    for call in CALLS {
+        let scene = scene(|life, action| match action {
+            "processRecords" => vec![Say::Work(SECOND * 5), Say::Checkpoint(None), Say::Answer],
+            _ => obedient(life, action),
+        });
+        scene.ground.put();
+        sleep(SECOND).await;
+        scene.call(call).await;
+        let (_, told, _) = scene.outcome().await;
+        let stored = if call == Call::Lost { "checkpoint ShutdownException" } else { "checkpoint stored" };
+        assert_eq!(told[2], stored, "{call:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_comes_after_the_lease_has_expired_is_not_delivered() {
+    let scene = scene(|life, action| match action {
+        "processRecords" => vec![Say::Work(F + SECOND), Say::Answer],
+        _ => obedient(life, action),
+    });
+    scene.ground.put();
+    sleep(SECOND).await;
+    scene.ground.put();
+    scene.ground.table.faults().cut(SECOND * 60);
+    let (outcome, told, _) = scene.outcome().await;
+    assert!(matches!(outcome, Outcome::LeaseGone));
+    assert_eq!(told[2..], heard(&["leaseLost", "end of input"]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_that_fails_fails_its_consumer_and_the_lease_is_given_back() {
+    for failing in ["initialize", "processRecords", "shardEnded"] {
+        let scene = scene(move |life, action| if action == failing { vec![Say::End] } else { obedient(life, action) });
+        scene.ground.put();
+        sleep(SECOND).await;
+        scene.ground.stream.split(&shard(0)).unwrap();
+        let (outcome, told, ground) = scene.outcome().await;
+        assert!(matches!(outcome, Outcome::Failed(Failure::Child { .. })), "{failing} {outcome:?}");
+        assert_eq!(told.last().unwrap(), "end of input", "{failing}");
+        assert_eq!(row(&ground.table, 0).owner, None, "{failing}");
+        assert!(!row(&ground.table, 0).is_finished(), "{failing}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_that_fails_while_it_leaves_fails_its_consumer_unless_everything_stops() {
+    for failing in ["shutdownRequested", "leaseLost"] {
+        for call in CALLS {
+            let scene = scene(move |life, action| {
+                let dead = action == failing || (failing == "shutdownRequested" && action == "leaseLost");
+                if dead { vec![Say::End] } else { obedient(life, action) }
+            });
+            sleep(SECOND).await;
+            scene.call(call).await;
+            let (outcome, _, ground) = scene.outcome().await;
+            let failed = matches!(outcome, Outcome::Failed(Failure::Child { .. }));
+            assert_eq!(failed, call != Call::Stop, "{failing} {call:?} {outcome:?}");
+            assert_ne!(row(&ground.table, 0).actual_owner(), Some(&worker("a")), "{failing} {call:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_that_is_not_checkpointed_keeps_the_lease_and_is_not_final() {
+    let scene = scene(|life, action| if action == "shardEnded" { vec![Say::Answer] } else { obedient(life, action) });
+    let number = scene.ground.put();
+    scene.ground.stream.split(&shard(0)).unwrap();
+    let held = scene.held.clone();
+    let (outcome, told, ground) = scene.outcome().await;
+    assert!(matches!(outcome, Outcome::EndNotCheckpointed));
+    assert_eq!(told[3..], heard(&["shardEnded", "end of input"]));
+    assert_eq!(held.standing(), Standing::Held);
+    assert_eq!(held.last_checkpoint().sequence_text(), number);
+    // a fresh child begins behind what was checkpointed, and may do better
+    let lease = Lease { checkpoint: held.last_checkpoint(), ..row(&ground.table, 0) };
+    let (outcome, told, _) = begin(ground, &lease, obedient).outcome().await;
+    assert!(matches!(outcome, Outcome::Finished));
+    assert_eq!(told, heard(&["initialize", "shardEnded", "checkpoint stored", "end of input"]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_says_finished_needs_no_child() {
+    let done = Lease { checkpoint: Checkpoint::ShardEnd, ..lease(0, Some("a")) };
+    let scene = begin(Ground::new(), &done, obedient);
+    let nursery = scene.nursery.clone();
+    let (outcome, _, _) = scene.outcome().await;
+    assert!(matches!(outcome, Outcome::Finished));
+    assert_eq!(nursery.births(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_child_is_started_before_the_parents_leases_say_finished() {
+    let mut child = fresh();
+    child.parents.insert(shard(7));
+    let ground = Ground::new();
+    ground.table.put_lease(&lease(7, Some("b")));
+    let scene = begin(ground, &child, obedient);
+    sleep(SECOND * 120).await;
+    assert_eq!(scene.nursery.births(), 0);
+    scene.ground.table.put_lease(&Lease { checkpoint: Checkpoint::ShardEnd, ..lease(7, Some("b")) });
+    sleep(SECOND * 11).await;
+    assert_eq!(scene.nursery.heard(0), heard(&["initialize"]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_parents_leaves_at_once_and_without_a_child() {
+    for call in CALLS {
+        let mut child = fresh();
+        child.parents.insert(shard(7));
+        let ground = Ground::new();
+        ground.table.put_lease(&lease(7, Some("b")));
+        let scene = begin(ground, &child, obedient);
+        let nursery = scene.nursery.clone();
+        sleep(SECOND * 20).await;
+        scene.call(call).await;
+        let begin = Instant::now();
+        let (outcome, _, ground) = scene.outcome().await;
+        assert!(matches!(outcome, Outcome::LeaseGone) && begin.elapsed() <= F / 3, "{call:?}");
+        assert_eq!(nursery.births(), 0);
+        assert_ne!(row(&ground.table, 0).actual_owner(), Some(&worker("a")));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_reaches_a_consumer_that_waits_for_the_other_parent_of_a_merge() {
+    let ground = Ground::new();
+    let [left, right] = ground.stream.split(&shard(0)).unwrap();
+    ground.stream.merge(&left, &right).unwrap();
+    let mut half = fresh();
+    half.shard = left;
+    let scene = begin(ground, &half, obedient);
+    sleep(SECOND * 30).await;
+    scene.stops.gracefully.cancel();
+    let (outcome, told, _) = scene.outcome().await;
+    assert!(matches!(outcome, Outcome::LeaseGone));
+    assert_eq!(told, heard(&["initialize", "shutdownRequested", "checkpoint stored", "leaseLost", "end of input"]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_grace_is_over_a_busy_child_sees_the_end_of_its_input() {
+    let scene = scene(|life, action| if action == "processRecords" { SILENCE } else { obedient(life, action) });
+    scene.ground.put();
+    sleep(SECOND).await;
+    scene.stops.gracefully.cancel();
+    sleep(SECOND * 5).await;
+    scene.stops.now.cancel();
+    let begin = Instant::now();
+    let (outcome, told, ground) = scene.outcome().await;
+    assert!(matches!(outcome, Outcome::LeaseGone) && begin.elapsed() <= SECOND);
+    assert_eq!((told.len(), told[2].as_str()), (3, "end of input"));
+    assert_eq!(row(&ground.table, 0).owner, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_at_or_before_the_checkpoint_are_left_out() {
+    let ground = Ground::new();
+    let numbers: Vec<u32> = (0..3).map(|_| ground.put().parse().unwrap()).collect();
+    let lease = Lease { checkpoint: at(numbers[1]), ..lease(0, Some("a")) };
+    let scene = begin(ground, &lease, obedient);
+    sleep(SECOND).await;
+    assert_eq!(scene.nursery.heard(0)[1], format!("processRecords {}", numbers[2]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_shorter_than_the_failover_time_costs_nothing() {
+    let scene = scene(obedient);
+    scene.ground.put();
+    scene.ground.table.faults().next(Operation::Checkpoint, 2, Fault::LostRequest);
+    sleep(SECOND).await;
+    scene.ground.table.faults().cut(SECOND);
+    scene.ground.stream.split(&shard(0)).unwrap();
+    sleep(SECOND * 5).await;
+    scene.ground.table.faults().heal();
+    let (outcome, told, _) = scene.outcome().await;
+    assert!(matches!(outcome, Outcome::Finished), "{outcome:?} {told:?}");
+    assert!(!told.iter().any(|line| line.contains("Exception")), "{told:?}");
+}

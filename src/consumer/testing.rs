@@ -1,0 +1,197 @@
+//! What the tests of consumers share: children that talk by a script, and a worker's surroundings in memory.
+
+use std::collections::VecDeque;
+use std::process::ExitStatus;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use crate::child::{Child, ChildLauncher, LaunchError};
+use crate::clock::PausedClock;
+use crate::config::{Compatibility, Polling, Processing, ProtocolLevel};
+use crate::consumer::Shared;
+use crate::coordinator::renew::HeldLease;
+use crate::coordinator::renew::keeper::Keeper;
+use crate::coordinator::testing::{F, NOW, worker};
+use crate::lease::Lease;
+use crate::lease::memory::MemoryStore;
+use crate::progress::Unwatched;
+use crate::retrieval::polling::PollingSource;
+use crate::retrieval::prefetch::PrefetchLimits;
+use crate::stream::memory::MemoryStream;
+use crate::types::{InitialPosition, ShardId};
+
+/// One thing that a child does when it was told something.
+#[derive(Clone, Debug)]
+pub(crate) enum Say {
+    /// Answers the message.
+    Answer,
+    /// Prints this line.
+    Line(&'static str),
+    /// Asks for a checkpoint; without a number, at the last place.
+    Checkpoint(Option<u64>),
+    /// Works.
+    Work(Duration),
+    /// Closes its output.
+    End,
+}
+
+/// Says and does nothing for ever: no [`Say`] at all.
+pub(crate) const SILENCE: Vec<Say> = Vec::new();
+
+/// What a child does: its number among its kind, and the message.
+type Script = Arc<dyn Fn(usize, &str) -> Vec<Say> + Send + Sync>;
+
+/// Starts children that follow one script, and writes down what they hear.
+pub(crate) struct Nursery {
+    script: Script,
+    heard: Arc<Mutex<Vec<Vec<String>>>>,
+}
+
+impl Nursery {
+    pub(crate) fn new(script: impl Fn(usize, &str) -> Vec<Say> + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self { script: Arc::new(script), heard: Arc::default() })
+    }
+
+    pub(crate) fn child(&self) -> Box<dyn Child> {
+        let mut heard = self.heard.lock().unwrap();
+        heard.push(Vec::new());
+        let number = heard.len() - 1;
+        Box::new(Scripted { number, script: self.script.clone(), heard: self.heard.clone(), acts: VecDeque::new() })
+    }
+
+    /// What the n-th child heard, messages in short.
+    pub(crate) fn heard(&self, number: usize) -> Vec<String> {
+        self.heard.lock().unwrap().get(number).cloned().unwrap_or_default()
+    }
+
+    pub(crate) fn births(&self) -> usize {
+        self.heard.lock().unwrap().len()
+    }
+}
+
+#[async_trait]
+impl ChildLauncher for Nursery {
+    async fn launch(&self, _: &ShardId) -> Result<Box<dyn Child>, LaunchError> {
+        Ok(self.child())
+    }
+}
+
+/// Checkpoints whatever it can.
+pub(crate) fn obedient(_: usize, action: &str) -> Vec<Say> {
+    match action {
+        "initialize" | "leaseLost" => vec![Say::Answer],
+        _ => vec![Say::Checkpoint(None), Say::Answer],
+    }
+}
+
+struct Scripted {
+    number: usize,
+    script: Script,
+    heard: Arc<Mutex<Vec<Vec<String>>>>,
+    acts: VecDeque<(Say, String)>,
+}
+
+impl Scripted {
+    fn note(&self, what: String) {
+        self.heard.lock().unwrap()[self.number].push(what);
+    }
+}
+
+#[async_trait]
+impl Child for Scripted {
+    async fn send(&mut self, line: &[u8]) -> std::io::Result<()> {
+        let message: serde_json::Value = serde_json::from_slice(line).unwrap();
+        let action = message["action"].as_str().unwrap().to_owned();
+        if action == "checkpoint" {
+            self.note(format!("checkpoint {}", message["error"].as_str().unwrap_or("stored")));
+            return Ok(());
+        }
+        let records = message["records"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let numbers = records.iter().map(|record| format!(" {}", record["sequenceNumber"].as_str().unwrap()));
+        self.note(format!("{action}{}", numbers.collect::<String>()));
+        self.acts = (self.script)(self.number, &action).into_iter().map(|act| (act, action.clone())).collect();
+        if let Some((Say::End, _)) = self.acts.front() {
+            return Err(std::io::ErrorKind::BrokenPipe.into());
+        }
+        Ok(())
+    }
+
+    async fn receive(&mut self) -> std::io::Result<Option<Vec<u8>>> {
+        if let Some((Say::Work(time), _)) = self.acts.front() {
+            sleep_until(Instant::now() + *time).await;
+            self.acts.pop_front();
+        }
+        let line = match self.acts.pop_front() {
+            None => std::future::pending().await,
+            Some((Say::Answer, action)) => format!(r#"{{"action":"status","responseFor":"{action}"}}"#),
+            Some((Say::Line(line), _)) => line.to_owned(),
+            Some((Say::Checkpoint(None), _)) => r#"{"action":"checkpoint"}"#.to_owned(),
+            Some((Say::Checkpoint(Some(number)), _)) => {
+                format!(r#"{{"action":"checkpoint","sequenceNumber":"{number}"}}"#)
+            }
+            Some((Say::Work(_) | Say::End, _)) => return Ok(None),
+        };
+        Ok(Some(line.into_bytes()))
+    }
+
+    async fn close(&mut self) -> std::io::Result<ExitStatus> {
+        self.note("end of input".to_owned());
+        Ok(ExitStatus::default())
+    }
+}
+
+/// A table, a stream of one shard, and the tasks of worker `a`.
+pub(crate) struct Ground {
+    pub(crate) table: MemoryStore,
+    pub(crate) stream: Arc<MemoryStream>,
+    pub(crate) keepers: JoinSet<()>,
+}
+
+impl Ground {
+    pub(crate) fn new() -> Self {
+        let clock = Arc::new(PausedClock::new(NOW));
+        Self { table: MemoryStore::new(), stream: Arc::new(MemoryStream::new(1, clock)), keepers: JoinSet::new() }
+    }
+
+    /// Puts the lease into the table and keeps it.
+    pub(crate) fn hold(&mut self, lease: &Lease) -> HeldLease {
+        self.table.put_lease(lease);
+        let (keeper, held) = Keeper::new(Arc::new(self.table.clone()), worker("a"), F, lease.clone(), Instant::now());
+        self.keepers.spawn(keeper.run());
+        held
+    }
+
+    /// Puts one record; its sequence number.
+    pub(crate) fn put(&self) -> String {
+        self.stream.put(0, "key", b"data").1.as_str().to_owned()
+    }
+
+    pub(crate) fn shared(&self, launcher: Arc<Nursery>) -> Arc<Shared> {
+        let polling =
+            Polling { max_records: 10, idle: Duration::from_millis(500), reduced_tps_threshold: Duration::ZERO };
+        let (initial, clock) = (InitialPosition::TrimHorizon, Arc::new(PausedClock::new(NOW)));
+        Arc::new(Shared {
+            leases: Arc::new(self.table.clone()),
+            source: Arc::new(PollingSource::in_memory(self.stream.clone(), polling, initial, clock)),
+            launcher,
+            progress: Arc::new(Unwatched),
+            processing: Processing {
+                call_for_empty_lists: false,
+                skip_shard_sync_if_leases_exist: false,
+                child_timeout: Some(Duration::from_secs(60)),
+                task_backoff: Duration::from_millis(500),
+                shutdown_grace: Duration::from_secs(20),
+                protocol_level: ProtocolLevel::Three,
+            },
+            compatibility: Compatibility::Safe,
+            parent_poll: Duration::from_secs(10),
+            read_ahead: PrefetchLimits::POLLING,
+            ended: watch::Sender::new(0),
+        })
+    }
+}

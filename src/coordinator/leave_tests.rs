@@ -1,0 +1,76 @@
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::testing::{F, beside, fleet, lease, row, worker};
+use super::*;
+use crate::lease::memory::MemoryStore;
+use crate::lease::memory::faults::{Fault, Operation};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A worker `a` that leads and has had time to hold everything, and the other end of its channel.
+async fn settled(table: &MemoryStore) -> (Coordinator, mpsc::Receiver<Assignment>) {
+    let started = Coordinator::start(fleet(table, "a"));
+    sleep(SECOND).await;
+    started
+}
+
+async fn leave(mut coordinator: Coordinator) {
+    coordinator.withdraw().await;
+    coordinator.leave().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn leaving_leaves_no_lease_no_load_row_and_no_lock() {
+    let table = MemoryStore::new();
+    let (coordinator, _assignments) = settled(&table).await;
+    let rows = table.snapshot();
+    assert!(rows.leases.len() == 2 && rows.leases.iter().all(|lease| lease.owner.is_some()));
+    leave(coordinator).await;
+    let rows = table.snapshot();
+    assert!(rows.leases.iter().all(|lease| lease.owner.is_none()));
+    assert_eq!((rows.workers, beside(&table).lock().await.unwrap()), (vec![], None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_is_given_while_we_leave_is_given_back_too() {
+    let table = MemoryStore::new();
+    let (mut coordinator, _assignments) = settled(&table).await;
+    coordinator.withdraw().await;
+    table.put_lease(&lease(7, Some("a"))); // by a leader that has not heard yet
+    coordinator.leave().await;
+    assert_eq!(row(&table, 7).owner, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handoff_that_was_not_brought_to_its_end_is_when_we_leave() {
+    let table = MemoryStore::new();
+    let (coordinator, _assignments) = settled(&table).await;
+    let mut asked = lease(7, Some("b"));
+    asked.checkpoint_owner = Some(worker("a"));
+    table.put_lease(&asked);
+    leave(coordinator).await;
+    assert_eq!((row(&table, 7).owner, row(&table, 7).checkpoint_owner), (Some(worker("b")), None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_adoption_cut_short_by_the_stop_leaves_no_lease() {
+    let table = MemoryStore::new();
+    let slow = Fault::Slow { before: Duration::ZERO, after: SECOND * 3 };
+    table.faults().next(Operation::Assign, 2, slow); // comes through; the answer is not waited for
+    let (coordinator, _assignments) = settled(&table).await;
+    assert_eq!(row(&table, 0).owner, Some(worker("a")));
+    leave(coordinator).await;
+    assert!(table.snapshot().leases.iter().all(|lease| lease.owner.is_none()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn leaving_a_dead_table_has_an_end() {
+    let table = MemoryStore::new();
+    let (coordinator, _assignments) = settled(&table).await;
+    table.faults().cut(F * 6);
+    let begin = Instant::now();
+    leave(coordinator).await;
+    assert!(begin.elapsed() <= SECOND * 17, "{:?}", begin.elapsed());
+}

@@ -1,0 +1,393 @@
+//! Keeps one lease: a task that owns the lease's counter, renews it, writes its checkpoints, and gives it away.
+//!
+//! Everything that moves the counter goes through this task, one write at a time; two in flight would cost the lease
+//! (Source: COEXISTENCE.md section 2, point 4). It must never count on a lease that is older than the failover time,
+//! and the age begins when a write was sent, never when its answer came: others count from the write itself.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tracing::{debug, info, warn};
+
+use super::{Command, HeldLease, NotStored, Standing, chain};
+use crate::backoff::Backoff;
+use crate::lease::{CheckpointWrite, HandoffKnown, Lease, LeaseStore, LeaseStoreError, Written};
+use crate::types::{Checkpoint, LeaseCounter, WorkerId};
+
+/// Taken off the renewal interval, so that three renewals fit into one failover time (Source: KCL 3.x epsilon).
+const EPSILON: Duration = Duration::from_millis(25);
+/// Shortest time between two renewals, whatever the failover time says.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+/// Weight of the newest value in the throughput average (Source: KCL 3.x `LeaseStatsRecorder`).
+const THROUGHPUT_ALPHA: f64 = 0.5;
+/// Waits between tries of a write that failed for reasons that time can cure.
+const RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
+/// Tries of a checkpoint before the child hears that it failed.
+const CHECKPOINT_TRIES: u32 = 4;
+/// Least time for giving a lease back, all tries together.
+const GIVE_BACK_LIMIT: Duration = Duration::from_secs(2);
+/// Commands that may wait; a consumer has at most one under way.
+const COMMANDS: usize = 4;
+
+/// The task behind a [`HeldLease`].
+#[derive(Debug)]
+pub struct Keeper<S: ?Sized> {
+    store: Arc<S>,
+    me: WorkerId,
+    failover_time: Duration,
+    lease: Lease,
+    standing: watch::Sender<Standing>,
+    stored: watch::Sender<Checkpoint>,
+    expires: watch::Sender<Instant>,
+    commands: mpsc::Receiver<Command>,
+    read_bytes: Arc<AtomicU64>,
+    counted_since: Instant,
+}
+
+impl<S: LeaseStore + ?Sized> Keeper<S> {
+    /// Makes the task for `lease`, whose counter moved by a write sent at `confirmed`, and the handle to it.
+    #[must_use]
+    pub fn new(
+        store: Arc<S>,
+        me: WorkerId,
+        failover_time: Duration,
+        lease: Lease,
+        confirmed: Instant,
+    ) -> (Self, HeldLease) {
+        let (commands, receiver) = mpsc::channel(COMMANDS);
+        let (standing, watch) = watch::channel(Standing::Held);
+        let read_bytes = Arc::new(AtomicU64::new(0));
+        let shard = lease.shard.clone();
+        let (stored, last) = watch::channel(lease.checkpoint.clone());
+        let (expires, until) = watch::channel(confirmed + failover_time);
+        let held = HeldLease {
+            shard,
+            commands,
+            standing: watch,
+            stored: last,
+            expires: until,
+            read_bytes: read_bytes.clone(),
+        };
+        let keeper = Self {
+            store,
+            me,
+            failover_time,
+            lease,
+            standing,
+            stored,
+            expires,
+            commands: receiver,
+            read_bytes,
+            counted_since: Instant::now(),
+        };
+        (keeper, held)
+    }
+
+    /// Renews once: the row as it is now, or nothing if the lease turned out to be somebody else's.
+    ///
+    /// # Errors
+    /// The table could not be asked.
+    pub async fn prove(&mut self) -> Result<Option<Lease>, LeaseStoreError> {
+        let seen = self.lease.counter;
+        self.renew().await?;
+        let is_ours = !self.is_lost() && self.lease.counter != seen;
+        Ok(is_ours.then(|| self.lease.clone()))
+    }
+
+    fn interval(&self) -> Duration {
+        (self.failover_time / 3).saturating_sub(EPSILON).max(SHORTEST_INTERVAL)
+    }
+
+    /// The moment at which the lease must be given up if nothing is confirmed until then.
+    fn expires(&self) -> Instant {
+        *self.expires.borrow()
+    }
+
+    fn is_lost(&self) -> bool {
+        *self.standing.borrow() == Standing::Lost
+    }
+
+    /// Keeps the lease until it is lost, given away or forgotten.
+    pub async fn run(mut self) {
+        let mut failures = 0;
+        let mut next = self.first_renewal();
+        while !self.is_lost() {
+            let expires = self.expires();
+            if Instant::now() >= expires {
+                warn!(shard = %self.lease.shard, failover_time = ?self.failover_time,
+                    "lost lease: it could not be renewed in time");
+                break;
+            }
+            tokio::select! {
+                biased;
+                command = self.commands.recv() => match command {
+                    Some(Command::Forget) | None => break,
+                    Some(command) => self.perform(command).await,
+                },
+                () = sleep_until(expires) => {}
+                () = sleep_until(next) => next = match self.renew_by_deadline().await {
+                    Ok(()) => { failures = 0; Instant::now() + self.interval() }
+                    Err(error) => {
+                        failures += 1;
+                        if failures == 1 {
+                            warn!(shard = %self.lease.shard, error = %chain(&error), "lease renewal failed, trying on");
+                        }
+                        Instant::now() + RETRY.jittered(failures)
+                    }
+                },
+            }
+        }
+        self.standing.send_replace(Standing::Lost);
+        debug!(shard = %self.lease.shard, "lease is not kept any more");
+    }
+
+    /// Spreads the renewals of many leases over the interval.
+    fn first_renewal(&self) -> Instant {
+        Instant::now() + self.interval().mul_f64(0.5 + fastrand::f64() / 2.0)
+    }
+
+    async fn renew_by_deadline(&mut self) -> Result<(), LeaseStoreError> {
+        let limit = self.expires().min(Instant::now() + self.interval().max(Duration::from_secs(1)));
+        match timeout_at(limit, self.renew()).await {
+            Ok(result) => result,
+            Err(_) => Err(LeaseStoreError::Unusable("no answer to the renewal in time".to_owned())),
+        }
+    }
+
+    async fn renew(&mut self) -> Result<(), LeaseStoreError> {
+        let throughput = self.throughput();
+        let known = match *self.standing.borrow() {
+            Standing::Wanted(_) => HandoffKnown::Yes,
+            Standing::Held | Standing::Lost => HandoffKnown::No,
+        };
+        let sent = Instant::now();
+        match self.store.renew(&self.lease.shard, self.lease.counter, throughput, known).await? {
+            Written::Yes(()) => {
+                self.lease.throughput_kbps = throughput;
+                self.moved(self.lease.counter.next(), sent);
+                Ok(())
+            }
+            Written::No(seen) => self.reconsider(seen).await,
+        }
+    }
+
+    /// The row is not as we knew it: our own write may have come late, a handoff may have begun, or it is not ours.
+    async fn reconsider(&mut self, seen: Option<Box<Lease>>) -> Result<(), LeaseStoreError> {
+        let row = match seen {
+            Some(row) => Some(*row),
+            None => self.store.get(&self.lease.shard).await?,
+        };
+        match row {
+            Some(row) if self.is_still_mine(&row) => {
+                let handoff_was_known = matches!(*self.standing.borrow(), Standing::Wanted(_));
+                let own_write_came_late = row.counter != self.lease.counter;
+                self.adopt(row);
+                let handoff_is_new = !handoff_was_known && self.lease.checkpoint_owner.is_some();
+                if own_write_came_late || handoff_is_new {
+                    // Nobody knows when the late one came, so it confirms nothing; this one will.
+                    return Box::pin(self.renew()).await;
+                }
+                Ok(())
+            }
+            row => {
+                let owner = row.as_ref().and_then(Lease::actual_owner).map_or("nobody", WorkerId::as_str);
+                info!(shard = %self.lease.shard, %owner, "lost lease");
+                self.standing.send_replace(Standing::Lost);
+                Ok(())
+            }
+        }
+    }
+
+    /// Source: KCL 3.x `LeaseRenewer`: the counter as we left it, or one further by a write whose answer was lost.
+    fn is_still_mine(&self, row: &Lease) -> bool {
+        let counter = row.counter == self.lease.counter || row.counter == self.lease.counter.next();
+        counter && row.actual_owner() == Some(&self.me)
+    }
+
+    fn adopt(&mut self, row: Lease) {
+        let wanted_by = match (&row.checkpoint_owner, &row.owner) {
+            (Some(_), Some(next)) if *next != self.me => Some(next.clone()),
+            (Some(_) | None, _) => None,
+        };
+        self.lease = row;
+        self.note_stored();
+        let standing = wanted_by.map_or(Standing::Held, Standing::Wanted);
+        if let Standing::Wanted(next) = &standing {
+            info!(shard = %self.lease.shard, %next, "asked to hand the lease over");
+        }
+        self.standing.send_if_modified(|now| {
+            let changed = *now != standing && *now != Standing::Lost;
+            if changed {
+                *now = standing;
+            }
+            changed
+        });
+    }
+
+    /// The row's checkpoint may be one of ours whose answer was lost.
+    fn note_stored(&self) {
+        let checkpoint = &self.lease.checkpoint;
+        self.stored.send_if_modified(|stored| {
+            let changed = !stored.same_text(checkpoint);
+            stored.clone_from(checkpoint);
+            changed
+        });
+    }
+
+    fn moved(&mut self, counter: LeaseCounter, sent: Instant) {
+        self.lease.counter = counter;
+        self.expires.send_replace(sent + self.failover_time);
+    }
+
+    /// Source: KCL 3.x `LeaseStatsRecorder`; LEASES.md section 3.5.
+    fn throughput(&mut self) -> Option<f64> {
+        let passed = self.counted_since.elapsed().as_secs_f64();
+        let bytes = self.read_bytes.swap(0, Ordering::Relaxed);
+        self.counted_since = Instant::now();
+        if bytes == 0 && self.lease.throughput_kbps.is_none() || passed <= 0.0 {
+            return self.lease.throughput_kbps;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a rate is an estimate")]
+        let now = bytes as f64 / 1024.0 / passed.max(self.interval().as_secs_f64());
+        let before = self.lease.throughput_kbps.unwrap_or(now);
+        let average = THROUGHPUT_ALPHA * now + (1.0 - THROUGHPUT_ALPHA) * before;
+        Some((average * 1e6).round() / 1e6)
+    }
+
+    async fn perform(&mut self, command: Command) {
+        match command {
+            Command::Checkpoint { at, reply } => {
+                let limit = self.expires();
+                let result = match timeout_at(limit, self.checkpoint(&at)).await {
+                    Ok(result) => result,
+                    Err(_) => Err(NotStored::NotOwner), // older than the failover time: not ours to write
+                };
+                if matches!(result, Err(NotStored::NotOwner)) {
+                    self.standing.send_replace(Standing::Lost);
+                }
+                let _consumer_may_be_gone = reply.send(result);
+            }
+            Command::NoteChildren { children, reply } => {
+                let ids = children.into_iter().map(|child| child.id).collect();
+                let limit = self.expires();
+                let result = match timeout_at(limit, self.store.note_children(&self.lease.shard, &ids)).await {
+                    Ok(Ok(true)) => {
+                        self.lease.children = ids;
+                        Ok(())
+                    }
+                    Ok(Ok(false)) | Err(_) => {
+                        Err(LeaseStoreError::Unusable(format!("lease of `{}` is gone", self.lease.shard)))
+                    }
+                    Ok(Err(error)) => Err(error),
+                };
+                let _consumer_may_be_gone = reply.send(result);
+            }
+            Command::GiveBack { reply } => {
+                let limit = self.interval().max(GIVE_BACK_LIMIT);
+                if timeout(limit, self.give_back()).await.is_err() {
+                    warn!(shard = %self.lease.shard, "giving the lease back took too long; it will expire");
+                }
+                self.standing.send_replace(Standing::Lost);
+                let _consumer_may_be_gone = reply.send(());
+            }
+            Command::Forget => {}
+        }
+    }
+
+    /// Writes until that is known to have worked or to be impossible. A write that fails may have taken effect all the
+    /// same; then the next one is refused, and the row tells.
+    async fn checkpoint(&mut self, at: &Checkpoint) -> Result<(), NotStored> {
+        let mut failures = 0;
+        let mut adopted = false;
+        loop {
+            let error = match self.try_checkpoint(at, &mut adopted).await {
+                Ok(Some(result)) => return result,
+                Ok(None) => continue,
+                Err(error) => error,
+            };
+            failures += 1;
+            if failures == CHECKPOINT_TRIES || !error.is_transient() {
+                return Err(match error {
+                    LeaseStoreError::Throttled { .. } => NotStored::Throttled,
+                    LeaseStoreError::TableMissing { .. } => NotStored::TableMissing,
+                    error @ (LeaseStoreError::IndexMissing { .. }
+                    | LeaseStoreError::AccessDenied { .. }
+                    | LeaseStoreError::Unusable(_)
+                    | LeaseStoreError::Service { .. }) => NotStored::Failed(error),
+                });
+            }
+            sleep(RETRY.jittered(failures)).await;
+        }
+    }
+
+    /// One write; `None` if the row had moved by a write of ours and the checkpoint must be written again.
+    async fn try_checkpoint(
+        &mut self,
+        at: &Checkpoint,
+        adopted: &mut bool,
+    ) -> Result<Option<Result<(), NotStored>>, LeaseStoreError> {
+        let write = CheckpointWrite {
+            shard: self.lease.shard.clone(),
+            seen: self.lease.counter,
+            checkpoint: at.clone(),
+            hash_range: self.lease.hash_range,
+            children: self.lease.children.clone(),
+        };
+        let sent = Instant::now();
+        if let Written::Yes(()) = self.store.checkpoint(&write).await? {
+            self.lease.checkpoint = at.clone();
+            self.lease.owner_switches = 0;
+            self.note_stored();
+            self.moved(self.lease.counter.next(), sent);
+            return Ok(Some(Ok(())));
+        }
+        let row = self.store.get(&self.lease.shard).await?;
+        let Some(row) = row.filter(|row| self.is_still_mine(row)) else { return Ok(Some(Err(NotStored::NotOwner))) };
+        if row.counter == self.lease.counter || *adopted {
+            return Ok(Some(Err(NotStored::NotOwner))); // refused, and yet as we know it: somebody is faster than we see
+        }
+        self.adopt(row);
+        *adopted = true;
+        let stored = &self.lease.checkpoint;
+        Ok(if stored.same_text(at) {
+            Some(Ok(()))
+        } else if stored > at {
+            Some(Err(NotStored::MovesBack { wanted: at.clone(), stored: stored.clone() }))
+        } else {
+            None
+        })
+    }
+
+    /// A handoff ends with the assignment to the worker that waits; else the lease is left without an owner, which
+    /// every version of the leader takes up first (Source: COEXISTENCE.md D4). Tries on while that can help.
+    async fn give_back(&mut self) {
+        let mut failures = 0;
+        loop {
+            let written = match (&self.lease.checkpoint_owner, &self.lease.owner) {
+                (Some(_), Some(next)) if *next != self.me => {
+                    let next = next.clone();
+                    self.store.assign(&self.lease, &next).await
+                }
+                (Some(_) | None, _) => self.store.evict(&self.lease).await,
+            };
+            match written {
+                Ok(Written::Yes(_)) => return,
+                Ok(Written::No(seen)) => match seen.filter(|row| row.actual_owner() == Some(&self.me)) {
+                    Some(row) => self.lease = *row, // a handoff began or ended meanwhile
+                    None => return,
+                },
+                Err(error) if error.is_transient() => {
+                    failures += 1;
+                    sleep(RETRY.jittered(failures)).await;
+                }
+                Err(error) => {
+                    warn!(shard = %self.lease.shard, error = %chain(&error), "the lease could not be given back; it will expire");
+                    return;
+                }
+            }
+        }
+    }
+}

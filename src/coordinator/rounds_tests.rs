@@ -1,0 +1,257 @@
+use std::collections::BTreeMap;
+
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::coordinator::Assignment;
+use crate::coordinator::testing::{F, NOW, beside, fleet, lease, load_row, row, shard, worker};
+use crate::lease::memory::MemoryStore;
+use crate::lease::memory::faults::{Fault, Operation};
+use crate::lease::{LeaseStore, StateStore};
+
+fn load(updated: Option<i64>, stats: &[(&str, &[f64])], ranges: &[(&str, &[f64])]) -> WorkerRow {
+    let map =
+        |pairs: &[(&str, &[f64])]| pairs.iter().map(|(k, v)| ((*k).to_owned(), v.to_vec())).collect::<BTreeMap<_, _>>();
+    WorkerRow {
+        worker: WorkerId::new("w"),
+        last_update_seconds: updated,
+        stats: map(stats),
+        operating_ranges: map(ranges),
+        support_code: Some(1),
+        support_update_seconds: updated,
+    }
+}
+
+#[test]
+fn only_fresh_and_whole_load_rows_count_as_alive() {
+    let now = EpochMillis(1_000_000_000);
+    let table = [
+        (load(Some(1_000_000), &[], &[]), true),
+        (load(Some(1_000_000 - 60), &[], &[]), true),
+        (load(Some(1_000_000 - 61), &[], &[]), false),
+        (load(None, &[], &[]), false),
+        (load(Some(1_000_000), &[("C", &[40.0])], &[("C", &[100.0])]), true),
+        (load(Some(1_000_000), &[("C", &[40.0])], &[]), false),
+        (load(Some(1_000_000), &[("C", &[40.0])], &[("C", &[0.0])]), false),
+        (load(Some(1_000_000), &[("C", &[40.0, -1.0])], &[("C", &[100.0])]), false),
+    ];
+    for (row, alive) in table {
+        assert_eq!(is_active(&row, now), alive, "{row:?}");
+    }
+}
+
+/// One worker's looks at a table, without a lock of its own: the test says who leads.
+struct Side {
+    rounds: Rounds,
+    leader: watch::Sender<Leadership>,
+    assignments: mpsc::Receiver<Assignment>,
+}
+
+impl Side {
+    fn of(table: &MemoryStore, name: &str) -> Self {
+        let (sender, assignments) = mpsc::channel(64);
+        let fleet = fleet(table, name);
+        let holdings = Arc::new(Holdings::new(fleet.clone(), sender, CancellationToken::new()));
+        let (leader, watched) = watch::channel(Leadership::Unknown);
+        Self { rounds: Rounds::new(fleet, holdings, watched, Arc::new(Notify::new())), leader, assignments }
+    }
+
+    fn leading(table: &MemoryStore, name: &str) -> Self {
+        let side = Self::of(table, name);
+        side.leader.send_replace(Leadership::Mine);
+        side
+    }
+
+    /// The lock names `owner` and has not changed since now.
+    fn below(table: &MemoryStore, name: &str, owner: &str) -> Self {
+        let side = Self::of(table, name);
+        side.follow(owner);
+        side
+    }
+
+    fn follow(&self, owner: &str) {
+        self.leader.send_replace(Leadership::Theirs { owner: worker(owner), unchanged_since: Instant::now() });
+    }
+
+    /// Looks whenever it is time, until it has something; says how long that took.
+    async fn until_assigned(&mut self, limit: Duration) -> Option<Duration> {
+        let begin = Instant::now();
+        while begin.elapsed() < limit {
+            let pause = self.rounds.round().await;
+            if self.assignments.try_recv().is_ok() {
+                return Some(begin.elapsed());
+            }
+            sleep(pause).await;
+        }
+        None
+    }
+
+    async fn look_for(&mut self, time: Duration) -> usize {
+        let begin = Instant::now();
+        let mut looks = 0;
+        while begin.elapsed() < time {
+            sleep(self.rounds.round().await).await;
+            looks += 1;
+        }
+        looks
+    }
+}
+
+fn owners(table: &MemoryStore) -> Vec<Option<String>> {
+    table.snapshot().leases.iter().map(|lease| lease.owner.as_ref().map(ToString::to_string)).collect()
+}
+
+async fn report(table: &MemoryStore, name: &str) {
+    beside(table).put_worker(&load_row(name)).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_gives_ownerless_leases_at_the_first_look() {
+    let table = MemoryStore::new();
+    table.put_lease(&lease(0, None));
+    let mut a = Side::leading(&table, "a");
+    assert_eq!(a.until_assigned(F).await, Some(Duration::ZERO));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_gives_an_abandoned_lease_when_it_has_seen_it_stand_still_for_the_failover_time() {
+    let table = MemoryStore::new();
+    table.put_lease(&lease(0, Some("dead")));
+    let mut a = Side::leading(&table, "a");
+    let took = a.until_assigned(F * 3).await.unwrap();
+    assert!((F..F + SHORTEST).contains(&took), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lone_worker_takes_abandoned_leases_under_a_dead_leaders_lock() {
+    let table = MemoryStore::new();
+    table.put_lease(&lease(0, Some("dead")));
+    table.put_lease(&lease(1, Some("dead")));
+    report(&table, "dead").await; // its load row outlives it
+    let mut a = Side::below(&table, "a", "dead");
+    let took = a.until_assigned(F * 3).await.unwrap();
+    assert!((F..F + SHORTEST).contains(&took), "{took:?}");
+    assert_eq!(owners(&table), [Some("a".to_owned()), Some("a".to_owned())]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_taken_while_the_leader_lives() {
+    let table = MemoryStore::new();
+    table.put_lease(&lease(0, Some("dead")));
+    let mut a = Side::below(&table, "a", "leader");
+    for _ in 0..10 {
+        report(&table, "leader").await;
+        a.follow("leader"); // it beats
+        assert_eq!(a.look_for(F).await.min(1), 1);
+    }
+    assert_eq!(owners(&table), [Some("dead".to_owned())]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_holds_nothing_is_missed_when_two_of_its_beats_are_due() {
+    let table = MemoryStore::new();
+    table.put_lease(&lease(0, Some("dead")));
+    report(&table, "leader").await;
+    let mut a = Side::below(&table, "a", "leader");
+    let took = a.until_assigned(F * 10).await.unwrap();
+    assert!((LOCK_SILENT..LOCK_SILENT + F).contains(&took), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_is_renewed_while_the_leader_looks_is_not_taken_away() {
+    let table = MemoryStore::new();
+    table.put_lease(&lease(0, Some("b")));
+    let mut a = Side::leading(&table, "a");
+    a.rounds.round().await;
+    // The answer to the second scan is so slow that the lease looks expired when it is there.
+    let slow = Fault::Slow { before: F / 2, after: F };
+    table.faults().next(Operation::List, 1, slow);
+    let b = beside(&table);
+    let renewal = async {
+        sleep(F).await;
+        b.renew(&shard(0), row(&b, 0).counter, None, crate::lease::HandoffKnown::No).await.unwrap();
+    };
+    tokio::join!(a.rounds.round(), renewal);
+    assert_eq!(owners(&table), [Some("b".to_owned())]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_died_is_given_nothing_until_it_reports_again() {
+    let table = MemoryStore::new();
+    table.put_lease(&lease(0, Some("dead")));
+    report(&table, "dead").await;
+    let mut a = Side::leading(&table, "a");
+    a.until_assigned(F * 2).await.unwrap();
+    for number in 1..4 {
+        table.put_lease(&lease(number, None)); // the dead one would be the least loaded
+        a.rounds.round().await;
+    }
+    assert!(owners(&table).iter().all(|owner| owner.as_deref() == Some("a")), "{:?}", owners(&table));
+    let again = WorkerRow { last_update_seconds: Some(NOW.0 / 1000 + 15), ..load_row("dead") };
+    beside(&table).put_worker(&again).await.unwrap();
+    a.rounds.round().await;
+    assert!(owners(&table).contains(&Some("dead".to_owned())), "it lives after all");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_abandoned_lease_that_cannot_be_given_away_is_not_looked_at_all_the_time() {
+    let table = MemoryStore::new();
+    table.put_lease(&lease(0, Some("dead")));
+    let mut a = Side::leading(&table, "a");
+    a.rounds.fleet.config.max_leases_for_worker = 0;
+    let looks = a.look_for(F * 12).await;
+    assert!((40..60).contains(&looks), "{looks} looks in two minutes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_leader_creates_the_leases_of_an_empty_table_at_once() {
+    let table = MemoryStore::new();
+    let mut a = Side::leading(&table, "a");
+    assert_eq!(a.until_assigned(F).await, Some(Duration::ZERO));
+    assert_eq!(table.snapshot().leases.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_lead_creates_the_first_leases_only_after_the_failover_time() {
+    let table = MemoryStore::new();
+    let mut a = Side::below(&table, "a", "leader");
+    a.look_for(F).await;
+    assert_eq!(table.snapshot().leases.len(), 0);
+    a.look_for(F / 2).await;
+    assert_eq!(table.snapshot().leases.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn first_leases_that_could_be_made_only_in_part_are_made_at_the_next_look() {
+    let table = MemoryStore::new();
+    let mut a = Side::leading(&table, "a");
+    // The second lease of two.
+    table.faults().next(Operation::Create, 1, Fault::Slow { before: Duration::ZERO, after: Duration::ZERO });
+    table.faults().next(Operation::Create, 1, Fault::Throttled);
+    a.rounds.round().await;
+    assert_eq!(table.snapshot().leases.len(), 1);
+    a.look_for(F).await;
+    assert_eq!(table.snapshot().leases.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handoff_that_nobody_answers_is_forced_when_its_time_is_over() {
+    let table = MemoryStore::new();
+    let mut asked = lease(0, Some("a"));
+    asked.checkpoint_owner = Some(worker("b"));
+    table.put_lease(&asked);
+    let mut a = Side::leading(&table, "a");
+    let b = beside(&table);
+    let begin = Instant::now();
+    let took = loop {
+        a.rounds.round().await;
+        if a.assignments.try_recv().is_ok() {
+            break begin.elapsed();
+        }
+        sleep(Duration::from_secs(1)).await;
+        let known = crate::lease::HandoffKnown::Yes;
+        b.renew(&shard(0), row(&b, 0).counter, None, known).await.unwrap();
+    };
+    let limit = Duration::from_secs(30) + F;
+    assert!((limit..limit + Duration::from_secs(2)).contains(&took), "{took:?}");
+}

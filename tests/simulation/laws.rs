@@ -1,0 +1,294 @@
+//! What must hold at every moment of every schedule, and the course of events for those who must find out why not.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use multilangd::lease::Lease;
+use multilangd::lease::memory::MemoryStore;
+use multilangd::types::{Checkpoint, ShardId, WorkerId};
+use tokio::time::Instant;
+
+use crate::world::Voice;
+
+/// One child from its start to its end.
+#[derive(Debug)]
+struct Life {
+    worker: WorkerId,
+    shard: ShardId,
+    /// The shard's checkpoint when it began.
+    from: Checkpoint,
+    last: Option<u64>,
+    messages: Vec<String>,
+    busy: bool,
+    over: bool,
+}
+
+#[derive(Default)]
+struct State {
+    /// Every record put, and whether some child was given it.
+    put: BTreeMap<ShardId, BTreeMap<u64, bool>>,
+    lives: Vec<Life>,
+    furthest: BTreeMap<ShardId, Checkpoint>,
+    gone: BTreeSet<ShardId>,
+    told: Vec<String>,
+    broken: Option<String>,
+}
+
+/// Sees everything, past all faults.
+pub(crate) struct Laws {
+    table: MemoryStore,
+    began: Instant,
+    voice: Voice,
+    state: Mutex<State>,
+}
+
+pub(crate) fn number_of(checkpoint: &Checkpoint) -> u64 {
+    match checkpoint {
+        Checkpoint::At(place) => place.sequence.as_str().parse().unwrap(),
+        Checkpoint::ShardEnd => u64::MAX,
+        Checkpoint::AtTimestamp | Checkpoint::TrimHorizon | Checkpoint::Latest => 0,
+    }
+}
+
+impl State {
+    fn must(&mut self, holds: bool, law: impl FnOnce() -> String) {
+        if !holds && self.broken.is_none() {
+            self.broken = Some(law());
+        }
+    }
+}
+
+impl Laws {
+    pub(crate) fn new(table: MemoryStore, voice: Voice) -> Self {
+        Self { table, began: Instant::now(), voice, state: Mutex::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    fn say(&self, state: &mut State, what: String) {
+        let line = format!("{:9.3} {what}", self.began.elapsed().as_secs_f64());
+        if self.voice == Voice::Loud {
+            println!("{line}");
+        }
+        state.told.push(line);
+    }
+
+    /// Notes what the schedule does.
+    pub(crate) fn note(&self, what: String) {
+        let mut state = self.state();
+        self.say(&mut state, format!("== {what}"));
+    }
+
+    pub(crate) fn break_law(&self, law: String) {
+        self.state().must(false, || law);
+    }
+
+    pub(crate) fn broken(&self) -> Option<String> {
+        self.state().broken.clone()
+    }
+
+    pub(crate) fn told(&self, life: usize, action: &str, numbers: &[u64]) {
+        let rows = self.leases();
+        let mut state = self.state();
+        let what = match (numbers.first(), numbers.last()) {
+            (Some(first), Some(last)) => format!("{action} {first}..={last} ({})", numbers.len()),
+            _ => action.to_owned(),
+        };
+        let line = self.name(&state, life, &what);
+        self.say(&mut state, line.clone());
+        let order_holds = match state.lives[life].messages.last().map(String::as_str) {
+            None => action == "initialize",
+            Some("initialize" | "processRecords") => action != "initialize",
+            Some("shutdownRequested") => action == "leaseLost",
+            Some(_) => false,
+        };
+        let before = state.lives[life].messages.clone();
+        state.must(order_holds, || format!("messages have an order: {line} after {:?}", before.last()));
+        state.lives[life].messages.push(action.to_owned());
+        state.lives[life].busy = true;
+        let (shard, worker) = (state.lives[life].shard.clone(), state.lives[life].worker.clone());
+        let row = rows.iter().find(|lease| lease.shard == shard);
+        if action == "initialize" {
+            let open = row.iter().flat_map(|lease| &lease.parents);
+            let open = open.filter_map(|parent| rows.iter().find(|lease| lease.shard == *parent));
+            let open: Vec<_> = open.filter(|parent| !parent.is_finished()).map(|parent| parent.shard.clone()).collect();
+            state.must(open.is_empty(), || format!("children come after parents: {line}, but {open:?} is unfinished"));
+        }
+        if action != "processRecords" {
+            return;
+        }
+        let owner = row.and_then(Lease::actual_owner);
+        state.must(owner == Some(&worker), || format!("only the owner delivers: {line}, but the lease is {owner:?}'s"));
+        let twin = state.lives.iter().enumerate().find(|(other, twin)| {
+            *other != life && twin.shard == shard && twin.worker == worker && twin.busy && !twin.over
+        });
+        let twin = twin.map(|(twin, _)| twin);
+        state.must(twin.is_none(), || format!("one child of a shard in a worker: {line}, but {twin:?} is at work"));
+        for number in numbers {
+            let last = state.lives[life].last.unwrap_or(number_of(&state.lives[life].from));
+            state.must(*number > last, || format!("order, and nothing that is done: {line}, {number} after {last}"));
+            let left_out = state.put.get(&shard).and_then(|put| put.range(last.saturating_add(1)..*number).next());
+            let left_out = left_out.map(|(number, _)| *number);
+            state.must(left_out.is_none(), || format!("nothing is left out: {line}, but not {left_out:?}"));
+            state.lives[life].last = Some(*number);
+            let known = state.put.get_mut(&shard).and_then(|put| put.get_mut(number)).map(|seen| *seen = true);
+            state.must(known.is_some(), || format!("only what was put is delivered: {line}"));
+        }
+        drop(state);
+        self.look();
+    }
+
+    pub(crate) fn put(&self, shard: &ShardId, number: u64) {
+        self.state().put.entry(shard.clone()).or_default().insert(number, false);
+    }
+
+    fn name(&self, state: &State, life: usize, what: &str) -> String {
+        let Life { worker, shard, .. } = &state.lives[life];
+        format!("{worker} {} #{life} {what}", &shard.as_str()[18..])
+    }
+
+    fn leases(&self) -> Vec<Lease> {
+        self.table.snapshot().leases
+    }
+
+    /// A child begins; also tells how many children its shard has had.
+    pub(crate) fn born(&self, worker: &WorkerId, shard: &ShardId) -> (usize, usize) {
+        let row = self.leases().into_iter().find(|lease| lease.shard == *shard);
+        // A worker that has lost the lease and cannot know yet begins where it knows; it is given nothing.
+        let owned = row.filter(|lease| lease.actual_owner() == Some(worker));
+        let from = owned.map_or(Checkpoint::TrimHorizon, |lease| lease.checkpoint);
+        let mut state = self.state();
+        let earlier = state.lives.iter().filter(|life| life.shard == *shard).count();
+        let life = Life {
+            worker: worker.clone(),
+            shard: shard.clone(),
+            from,
+            last: None,
+            messages: Vec::new(),
+            busy: false,
+            over: false,
+        };
+        state.lives.push(life);
+        let life = state.lives.len() - 1;
+        let line = self.name(&state, life, "is born");
+        self.say(&mut state, line);
+        (life, earlier)
+    }
+
+    pub(crate) fn answered(&self, life: usize, action: &str) {
+        let mut state = self.state();
+        state.lives[life].busy = false;
+        let line = self.name(&state, life, &format!("has done {action}"));
+        self.say(&mut state, line);
+    }
+
+    pub(crate) fn replied(&self, life: usize, number: Option<&str>, error: Option<&str>) {
+        let mut state = self.state();
+        let (number, error) = (number.unwrap_or("the last"), error.unwrap_or("stored"));
+        let line = self.name(&state, life, &format!("checkpoint at {number}: {error}"));
+        self.say(&mut state, line);
+        drop(state);
+        self.look();
+    }
+
+    pub(crate) fn closed(&self, life: usize) {
+        let mut state = self.state();
+        state.lives[life].over = true;
+        let line = self.name(&state, life, "is closed");
+        self.say(&mut state, line);
+    }
+
+    pub(crate) fn died(&self, life: usize) {
+        self.state().lives[life].over = true;
+    }
+
+    /// Compares the table with what it was. Must be called often.
+    pub(crate) fn look(&self) {
+        let rows = self.leases();
+        let mut state = self.state();
+        for lease in &rows {
+            let before = state.furthest.get(&lease.shard).cloned().unwrap_or(Checkpoint::AtTimestamp);
+            let (shard, now) = (&lease.shard, &lease.checkpoint);
+            state.must(*now >= before, || format!("checkpoints never go back: {shard} from {before} to {now}"));
+            if *now != before {
+                let (shard, now) = (shard.clone(), now.clone());
+                self.say(&mut state, format!("   {} stands at {now}", &shard.as_str()[18..]));
+                state.furthest.insert(shard, now);
+            }
+        }
+        let kept: BTreeSet<&ShardId> = rows.iter().map(|lease| &lease.shard).collect();
+        let gone: Vec<_> = state.furthest.keys().filter(|shard| !kept.contains(shard)).cloned().collect();
+        for shard in gone {
+            let done = state.furthest[&shard] == Checkpoint::ShardEnd;
+            state.must(done, || format!("only finished leases are deleted: {shard}"));
+            state.gone.insert(shard);
+        }
+    }
+
+    /// Nothing of a worker that has left in good order is left.
+    pub(crate) fn has_left(&self, worker: &WorkerId, locked: Option<WorkerId>) {
+        let rows = self.table.snapshot();
+        let mut state = self.state();
+        self.say(&mut state, format!("== {worker} has left"));
+        let owned: Vec<_> = rows.leases.iter().filter(|lease| lease.actual_owner() == Some(worker)).collect();
+        state.must(owned.is_empty(), || format!("a graceful stop leaves no lease: {worker} {owned:?}"));
+        let row = rows.workers.iter().any(|row| row.worker == *worker);
+        state.must(!row, || format!("a graceful stop leaves no load row: {worker}"));
+        state.must(locked.as_ref() != Some(worker), || format!("a graceful stop leaves no lock: {worker}"));
+        let alive = state.lives.iter().any(|life| life.worker == *worker && !life.over);
+        state.must(!alive, || format!("a graceful stop leaves no child: {worker}"));
+    }
+
+    /// A shard that could be read and that no child of `alive` reads; `None` if there is none.
+    pub(crate) fn unserved(&self, alive: &BTreeSet<WorkerId>) -> Option<ShardId> {
+        let rows = self.leases();
+        let unfinished: BTreeSet<&ShardId> = rows.iter().filter(|row| !row.is_finished()).map(|r| &r.shard).collect();
+        let ready = rows.iter().filter(|lease| {
+            unfinished.contains(&lease.shard) && !lease.parents.iter().any(|parent| unfinished.contains(parent))
+        });
+        let state = self.state();
+        let serves = |lease: &Lease, life: &Life| {
+            let begun = life.messages.len() > 1 || (life.messages.len() == 1 && !life.busy);
+            let leaving = matches!(life.messages.last().map(String::as_str), Some("leaseLost" | "shutdownRequested"));
+            life.shard == lease.shard && !life.over && begun && !leaving && alive.contains(&life.worker)
+        };
+        let mut ready = ready.filter(|lease| !state.lives.iter().any(|life| serves(lease, life)));
+        if rows.is_empty() { Some(ShardId::new("the table")) } else { ready.next().map(|lease| lease.shard.clone()) }
+    }
+
+    /// A record that nobody was given yet.
+    pub(crate) fn undelivered(&self) -> Option<(ShardId, u64)> {
+        let state = self.state();
+        let mut all = state.put.iter().flat_map(|(shard, put)| put.iter().map(move |(n, seen)| (shard, *n, *seen)));
+        all.find(|(_, _, seen)| !seen).map(|(shard, number, _)| (shard.clone(), number))
+    }
+
+    /// A record that lies behind the checkpoint of its shard.
+    pub(crate) fn unfinished(&self) -> Option<(ShardId, u64)> {
+        let rows = self.leases();
+        let state = self.state();
+        let place = |shard: &ShardId| {
+            let row = rows.iter().find(|lease| lease.shard == *shard).map(|lease| &lease.checkpoint);
+            row.or_else(|| state.furthest.get(shard)).map_or(0, number_of)
+        };
+        let mut last = state.put.iter().filter_map(|(shard, put)| Some((shard, *put.keys().next_back()?)));
+        last.find(|(shard, number)| *number > place(shard)).map(|(shard, number)| (shard.clone(), number))
+    }
+
+    pub(crate) fn course(&self, longest_unserved: Duration) -> Course {
+        let state = self.state();
+        let records = state.put.values().map(BTreeMap::len).sum();
+        Course { longest_unserved, records, lives: state.lives.len(), told: state.told.clone() }
+    }
+}
+
+/// What became of a schedule.
+pub(crate) struct Course {
+    pub(crate) longest_unserved: Duration,
+    pub(crate) records: usize,
+    pub(crate) lives: usize,
+    pub(crate) told: Vec<String>,
+}

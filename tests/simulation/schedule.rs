@@ -1,0 +1,183 @@
+//! Draws what happens to a fleet from a seed, and lets it happen.
+
+use std::time::Duration;
+
+use multilangd::lease::memory::faults::{Fault, Operation};
+
+use crate::child::Manners;
+use crate::laws::Course;
+use crate::world::{F, Voice, World};
+
+/// Steps of a schedule.
+const STEPS: usize = 40;
+/// Time until every shard is read again once nothing more goes wrong: the failover time, and as long as the load row
+/// of a dead worker may stay fresh, and the waits between looks and for a child that is still at work.
+const SERVED: Duration = Duration::from_secs(10 + 60 + 50);
+/// Time until everything is delivered then. Leases that a crash kept from being made are found by the third audit,
+/// and each generation of a lineage waits for the one before.
+const DELIVERED: Duration = Duration::from_secs(900);
+const OPERATIONS: [Operation; 17] = [
+    Operation::List,
+    Operation::Get,
+    Operation::Create,
+    Operation::Renew,
+    Operation::Renew,
+    Operation::Checkpoint,
+    Operation::Checkpoint,
+    Operation::Take,
+    Operation::Assign,
+    Operation::BeginHandoff,
+    Operation::Evict,
+    Operation::NoteChildren,
+    Operation::OwnedBy,
+    Operation::Lock,
+    Operation::TakeLock,
+    Operation::BeatLock,
+    Operation::PutWorker,
+];
+
+/// Runs the schedule of `seed`.
+pub(crate) async fn run(seed: u64, voice: Voice) -> Course {
+    let mut world = World::new(seed, 1 + u32::try_from(seed % 4).unwrap(), voice);
+    world.interval = Duration::from_secs([2, 20][world.rng.usize(..2)]);
+    let mut longest = Duration::ZERO;
+    let manners = manners(&mut world);
+    world.start(manners);
+    for _ in 0..STEPS {
+        let pause = [300, 2_000, 9_000][world.rng.usize(..3)];
+        let pause = Duration::from_millis(world.rng.u64(1..=pause));
+        world.pass(pause).await;
+        step(&mut world, &mut longest).await;
+        check(&world, seed);
+    }
+    calm(&mut world, &mut longest).await;
+    world.pass(F * 2).await; // requests that hung are over, so the children's last checkpoints are stored
+    check(&world, seed);
+    world.stop_all().await;
+    check(&world, seed);
+    if let Some(left) = world.laws.unfinished() {
+        world.laws.break_law(format!("everything is checkpointed in the end: {left:?} is not"));
+    }
+    check(&world, seed);
+    world.laws.course(longest)
+}
+
+fn check(world: &World, seed: u64) {
+    let Some(broken) = world.laws.broken() else { return };
+    let told = world.laws.course(Duration::ZERO).told;
+    let last = told[told.len().saturating_sub(60)..].join("\n");
+    panic!("{last}\n\nlaw broken: {broken}\nSIMULATION_SEED={seed} replays it");
+}
+
+fn manners(world: &mut World) -> Manners {
+    let rng = &mut world.rng;
+    Manners {
+        slowest: Duration::from_millis([50, 500, 2_500][rng.usize(..3)]),
+        hangs: [0, 0, 12][rng.usize(..3)],
+        hang: Duration::from_secs(rng.u64(8..20)),
+        forgets_ends: rng.u8(..4) == 0,
+    }
+}
+
+async fn step(world: &mut World, longest: &mut Duration) {
+    let staying = world.staying();
+    let some = (!staying.is_empty()).then(|| staying[world.rng.usize(..staying.len())]);
+    match world.rng.u32(..100) {
+        0..30 => {
+            let count = world.rng.usize(1..25);
+            world.put(count);
+        }
+        30..42 if world.workers.len() < 4 => {
+            let manners = manners(world);
+            world.start(manners);
+        }
+        42..49 => reshard(world).await,
+        49..56 => {
+            if let Some(index) = some {
+                world.stop(index);
+            }
+        }
+        56..62 => {
+            if let Some(index) = some {
+                world.crash(index);
+            }
+        }
+        62..70 => {
+            if let Some(index) = some {
+                cut(world, index).await;
+            }
+        }
+        70..94 => {
+            if let Some(index) = some {
+                trouble(world, index);
+            }
+        }
+        94..97 => calm(world, longest).await,
+        _ => {}
+    }
+}
+
+async fn reshard(world: &mut World) {
+    let open = world.open().await;
+    let index = world.rng.usize(..open.len());
+    if world.rng.bool() && open.len() > 1 {
+        let index = index.min(open.len() - 2);
+        let child = world.stream.merge(&open[index].0, &open[index + 1].0);
+        world.laws.note(format!("{} and {} are merged: {child:?}", open[index].0, open[index + 1].0));
+    } else if open.len() < 8 {
+        let children = world.stream.split(&open[index].0);
+        world.laws.note(format!("{} is split: {children:?}", open[index].0));
+    }
+}
+
+/// Cuts a worker off from the table, for less or more than the failover time.
+async fn cut(world: &mut World, index: usize) {
+    let time = Duration::from_millis(world.rng.u64(500..25_000));
+    let timeout = Duration::from_millis(world.rng.u64(1..6_000));
+    let name = world.workers[index].name.clone();
+    world.laws.note(format!("{name} is cut off for {time:?}, its requests end after {timeout:?}"));
+    world.workers[index].faults.cut(timeout);
+    world.pass(time).await;
+    if let Some(worker) = world.workers.iter().find(|worker| worker.name == name) {
+        worker.faults.heal();
+    }
+    world.laws.note(format!("{name} is connected again"));
+}
+
+fn trouble(world: &mut World, index: usize) {
+    for _ in 0..world.rng.usize(1..4) {
+        let operation = OPERATIONS[world.rng.usize(..OPERATIONS.len())];
+        let fault = match world.rng.u32(..6) {
+            0 => Fault::LostRequest,
+            1 => Fault::LostReply,
+            2 => Fault::SentTwice,
+            3 => Fault::Throttled,
+            _ => Fault::Slow {
+                before: Duration::from_millis(world.rng.u64(..4_000)),
+                after: Duration::from_millis(world.rng.u64(..8_000)),
+            },
+        };
+        let times = world.rng.usize(1..4);
+        world.laws.note(format!("{} will meet {fault:?} in {operation:?}, {times} times", world.workers[index].name));
+        world.workers[index].faults.next(operation, times, fault);
+    }
+}
+
+/// Nothing goes wrong any more: every shard must be read soon, and every record delivered.
+async fn calm(world: &mut World, longest: &mut Duration) {
+    world.laws.note("all is calm".to_owned());
+    for worker in &world.workers {
+        worker.faults.heal();
+    }
+    if world.staying().is_empty() {
+        let manners = manners(world);
+        world.start(manners);
+    }
+    let took = world.until_served(SERVED).await;
+    *longest = took.max(*longest);
+    for (_, start) in world.open().await {
+        world.put_at(start);
+    }
+    world.until_delivered(DELIVERED).await;
+    assert!(F < SERVED, "the bound has the failover time in it");
+}

@@ -1,0 +1,268 @@
+//! A fleet that can be started, stopped, crashed and cut off, over one table and one stream.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use fastrand::Rng;
+use multilangd::clock::{Clock, PausedClock};
+use multilangd::config::{Compatibility, Coordination, Polling, Processing, ProtocolLevel};
+use multilangd::consumer::Shared;
+use multilangd::coordinator::Fleet;
+use multilangd::lease::StateStore;
+use multilangd::lease::memory::MemoryStore;
+use multilangd::lease::memory::faults::Faults;
+use multilangd::progress::Unwatched;
+use multilangd::retrieval::polling::PollingSource;
+use multilangd::retrieval::prefetch::PrefetchLimits;
+use multilangd::stream::memory::MemoryStream;
+use multilangd::stream::{ShardFilter, StreamCatalog};
+use multilangd::types::{EpochMillis, InitialPosition, ShardId, WorkerId};
+use multilangd::worker::{Worker, WorkerError};
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::child::{Launcher, Manners};
+use crate::laws::Laws;
+
+/// `failoverTimeMillis` of every fleet here.
+pub(crate) const F: Duration = Duration::from_secs(10);
+/// `shutdownGraceMillis`.
+pub(crate) const GRACE: Duration = Duration::from_secs(20);
+/// How long a stop may take beyond the grace.
+const STOP_SLACK: Duration = Duration::from_secs(15);
+const INITIAL: InitialPosition = InitialPosition::TrimHorizon;
+
+/// Whether events are printed as they happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Voice {
+    Quiet,
+    Loud,
+}
+
+/// A worker that was started and has not ended yet.
+pub(crate) struct Running {
+    pub(crate) name: WorkerId,
+    pub(crate) faults: Faults,
+    pub(crate) stopping: bool,
+    stop: CancellationToken,
+    task: AbortHandle,
+}
+
+pub(crate) struct World {
+    pub(crate) rng: Rng,
+    pub(crate) laws: Arc<Laws>,
+    pub(crate) table: MemoryStore,
+    pub(crate) stream: Arc<MemoryStream>,
+    pub(crate) workers: Vec<Running>,
+    pub(crate) interval: Duration,
+    clock: Arc<dyn Clock>,
+    tasks: JoinSet<(WorkerId, Result<(), WorkerError>)>,
+    watchman: JoinSet<()>,
+    started: usize,
+}
+
+pub(crate) fn coordination(interval: Duration) -> Coordination {
+    Coordination {
+        failover_time: F,
+        lease_assignment_interval: interval,
+        max_leases_for_worker: usize::MAX,
+        shard_sync_interval: Duration::from_secs(60),
+        parent_poll_interval: Duration::from_secs(10),
+        ignore_unexpected_child_shards: false,
+        graceful_handoff: true,
+        graceful_handoff_timeout: Duration::from_secs(30),
+        list_shards_backoff: Duration::from_millis(1_500),
+        max_list_shards_retries: 50,
+        worker_metrics_interval: Duration::from_secs(30),
+        initialization_backoff: Duration::from_secs(1),
+    }
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, shards: u32, voice: Voice) -> Self {
+        fastrand::seed(seed); // the waits and spreads of the workers
+        let clock: Arc<dyn Clock> = Arc::new(PausedClock::new(EpochMillis(1_700_000_000_000)));
+        let table = MemoryStore::new();
+        let laws = Arc::new(Laws::new(table.connect(Faults::default()), voice));
+        let mut watchman = JoinSet::new();
+        let watched = laws.clone();
+        watchman.spawn(async move {
+            loop {
+                watched.look();
+                sleep(Duration::from_millis(250)).await;
+            }
+        });
+        Self {
+            rng: Rng::with_seed(seed),
+            laws,
+            table,
+            stream: Arc::new(MemoryStream::new(shards, clock.clone())),
+            workers: Vec::new(),
+            interval: Duration::from_secs(20),
+            clock,
+            tasks: JoinSet::new(),
+            watchman,
+            started: 0,
+        }
+    }
+
+    /// Starts one more worker and says where it stands among them.
+    pub(crate) fn start(&mut self, manners: Manners) -> usize {
+        let name = WorkerId::new(format!("w{}", self.started));
+        self.started += 1;
+        self.laws.note(format!("{name} starts"));
+        let faults = Faults::default();
+        let store = Arc::new(self.table.connect(faults.clone()));
+        let polling =
+            Polling { max_records: 10, idle: Duration::from_millis(500), reduced_tps_threshold: Duration::ZERO };
+        let source = PollingSource::in_memory(self.stream.clone(), polling, INITIAL, self.clock.clone());
+        let config = coordination(self.interval);
+        let launcher = Launcher {
+            worker: name.clone(),
+            laws: self.laws.clone(),
+            manners,
+            rng: Mutex::new(Rng::with_seed(self.rng.u64(..))),
+        };
+        let consumers = Shared {
+            leases: store.clone(),
+            source: Arc::new(source),
+            launcher: Arc::new(launcher),
+            progress: Arc::new(Unwatched),
+            processing: Processing {
+                call_for_empty_lists: false,
+                skip_shard_sync_if_leases_exist: false,
+                child_timeout: None,
+                task_backoff: Duration::from_millis(500),
+                shutdown_grace: GRACE,
+                protocol_level: ProtocolLevel::Three,
+            },
+            compatibility: Compatibility::Safe,
+            parent_poll: config.parent_poll_interval,
+            read_ahead: PrefetchLimits::POLLING,
+            ended: watch::Sender::new(0),
+        };
+        let fleet = Fleet {
+            leases: store.clone(),
+            state: store,
+            catalog: self.stream.clone(),
+            clock: self.clock.clone(),
+            config,
+            initial: INITIAL,
+            me: name.clone(),
+        };
+        let worker =
+            Worker { fleet, consumers: Arc::new(consumers), application: "simulation".to_owned(), grace: GRACE };
+        let stop = CancellationToken::new();
+        let (laws, table, told) = (self.laws.clone(), self.table.connect(Faults::default()), stop.clone());
+        let me = name.clone();
+        let task = self.tasks.spawn(async move {
+            let result = worker.run(stop).await;
+            let lock = table.lock().await.unwrap();
+            laws.has_left(&me, lock.map(|lock| lock.owner));
+            (me, result)
+        });
+        self.workers.push(Running { name, faults, stopping: false, stop: told, task });
+        self.workers.len() - 1
+    }
+
+    /// Ends the worker from one moment to the next.
+    pub(crate) fn crash(&mut self, index: usize) {
+        let worker = self.workers.remove(index);
+        self.laws.note(format!("{} crashes", worker.name));
+        worker.task.abort();
+    }
+
+    /// Asks the worker to stop; from now on the table answers it.
+    pub(crate) fn stop(&mut self, index: usize) {
+        let worker = &mut self.workers[index];
+        self.laws.note(format!("{} is asked to stop", worker.name));
+        worker.faults.heal();
+        worker.stopping = true;
+        worker.stop.cancel();
+        let (laws, name, task) = (self.laws.clone(), worker.name.clone(), worker.task.clone());
+        self.watchman.spawn(async move {
+            sleep(GRACE + STOP_SLACK).await;
+            if !task.is_finished() {
+                laws.break_law(format!("a stop has its time: {name} is still there"));
+            }
+        });
+    }
+
+    /// Lets time pass and takes note of workers that have ended.
+    pub(crate) async fn pass(&mut self, time: Duration) {
+        sleep(time).await;
+        while let Some(ended) = self.tasks.try_join_next() {
+            let Ok((name, result)) = ended else { continue }; // crashed
+            let Some(index) = self.workers.iter().position(|worker| worker.name == name) else { continue };
+            let worker = self.workers.remove(index);
+            if !worker.stopping || result.is_err() {
+                self.laws.break_law(format!("workers end only when told to: {name} {result:?}"));
+            }
+        }
+    }
+
+    /// Those that were not told to leave.
+    pub(crate) fn staying(&self) -> Vec<usize> {
+        (0..self.workers.len()).filter(|index| !self.workers[*index].stopping).collect()
+    }
+
+    pub(crate) fn put(&mut self, count: usize) {
+        for _ in 0..count {
+            let key = self.rng.u128(..);
+            self.put_at(key);
+        }
+    }
+
+    pub(crate) fn put_at(&self, hash_key: u128) {
+        let (shard, sequence) = self.stream.put(hash_key, "key", b"record");
+        self.laws.put(&shard, sequence.as_str().parse().unwrap());
+    }
+
+    /// Open shards in the order of the ring.
+    pub(crate) async fn open(&self) -> Vec<(ShardId, u128)> {
+        let listed = self.stream.list_shards(ShardFilter::At(InitialPosition::Latest)).await.unwrap();
+        let mut open: Vec<_> = listed.into_iter().map(|shard| (shard.id, shard.hash_range.start)).collect();
+        open.sort_by_key(|(_, start)| *start);
+        open
+    }
+
+    /// Waits until every shard that can be read is read by a worker that stays; says how long that took.
+    pub(crate) async fn until_served(&mut self, limit: Duration) -> Duration {
+        let begin = Instant::now();
+        loop {
+            let staying = self.staying();
+            let staying: BTreeSet<_> = staying.into_iter().map(|index| self.workers[index].name.clone()).collect();
+            let Some(shard) = self.laws.unserved(&staying) else { return begin.elapsed() };
+            if begin.elapsed() > limit {
+                self.laws.break_law(format!("every shard is served again within {limit:?}: {shard} is not"));
+                return begin.elapsed();
+            }
+            self.pass(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Waits until some child was given every record.
+    pub(crate) async fn until_delivered(&mut self, limit: Duration) {
+        let begin = Instant::now();
+        while let Some(left) = self.laws.undelivered() {
+            if begin.elapsed() > limit {
+                self.laws.break_law(format!("every record is delivered within {limit:?}: {left:?} is not"));
+                return;
+            }
+            self.pass(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// Stops everybody and waits for it.
+    pub(crate) async fn stop_all(&mut self) {
+        for index in self.staying() {
+            self.stop(index);
+        }
+        while !self.workers.is_empty() && self.laws.broken().is_none() {
+            self.pass(Duration::from_millis(100)).await;
+        }
+    }
+}
