@@ -8,13 +8,13 @@ use anyhow::Context as _;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::child::ascii::{AsciiLauncher, is_locale_ascii};
 use crate::child::process::{Leash, ProcessLauncher};
 use crate::child::{ChildLauncher, LaunchError};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Compatibility, Config, Environment, LoadError, Retrieval, load};
+use crate::config::{Compatibility, Config, Environment, LoadError, Origin, Retrieval, load};
 use crate::consumer::Shared;
 use crate::coordinator::Fleet;
 use crate::coordinator::renew::chain;
@@ -55,7 +55,11 @@ pub fn run(file: &Path, environment: &Environment) -> Result<i32, LoadError> {
     for warning in warnings {
         warn!("{warning}");
     }
-    Ok(block_on(daemon(loaded?.config)))
+    let loaded = loaded?;
+    for setting in loaded.settings.iter().filter(|setting| setting.origin != Origin::Default) {
+        debug!(key = setting.key, value = %setting.value, origin = %setting.origin, "setting");
+    }
+    Ok(block_on(daemon(loaded.config)))
 }
 
 /// Runs `work` on a runtime made for the daemon, and ends everything that is left of it.

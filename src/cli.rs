@@ -107,6 +107,8 @@ fn daemon(start: Start) -> i32 {
         warn!("Overriding the properties file with the --properties-file option");
     }
     for option in &start.without_meaning {
+        // what stands behind may be the licence of an agent
+        let option = option.split('=').next().unwrap_or_default();
         debug!(option, "this option of the Java virtual machine has no meaning here");
     }
     for name in start.system_properties.keys().filter(|name| !is_honoured(name)) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinSet};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, info, info_span, warn};
 
@@ -24,6 +24,10 @@ use crate::types::ShardId;
 pub const START_ATTEMPTS: u32 = 20;
 /// How long consumers may take to end once the grace is over.
 const HALT_LIMIT: Duration = Duration::from_secs(2);
+/// How long changes of this worker's shards are gathered before they are told in one line.
+const SETTLED: Duration = Duration::from_secs(5);
+/// Shards that such a line names.
+const SHARDS_TOLD: usize = 100;
 /// Waits before a shard whose end was not checkpointed is read again with a fresh child.
 const END_RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 
@@ -98,7 +102,13 @@ impl Worker {
                 Err(StartError::Table(error)) if error.is_transient() && Instant::now() < deadline => {
                     warn!(attempt, error = %chain(&error), "could not start yet, trying on");
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    if matches!(&error, StartError::Table(table) if table.is_transient()) {
+                        // runbooks look for these words
+                        error!("Unable to initialize after {START_ATTEMPTS} attempts. Shutting down.");
+                    }
+                    return Err(error);
+                }
             }
             attempt += 1;
             sleep(pause).await;
@@ -124,10 +134,17 @@ impl Crew {
         mut assignments: mpsc::Receiver<Assignment>,
         stop: CancellationToken,
     ) -> Result<(), WorkerError> {
+        let mut tell_at = None;
         loop {
+            let settled = sleep_until(tell_at.unwrap_or_else(Instant::now));
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
+                () = settled, if tell_at.is_some() => {
+                    self.tell_assignments();
+                    tell_at = None;
+                    continue;
+                }
                 Some(ended) = self.consumers.join_next_with_id() => match ended {
                     Ok((id, (lease, held, outcome))) => {
                         self.employed.remove(&id);
@@ -146,18 +163,29 @@ impl Crew {
                     None => return Err(WorkerError::CoordinatorGone),
                 },
             }
+            tell_at = tell_at.or_else(|| Some(Instant::now() + SETTLED));
         }
+    }
+
+    /// Source: KCL 3.x `Scheduler.SchedulerLog`, in whose words runbooks look for the shards of a worker.
+    fn tell_assignments(&self) {
+        let mut shards: Vec<&str> = self.employed.values().map(|(held, _)| held.shard().as_str()).collect();
+        shards.sort_unstable();
+        let more = shards.len().saturating_sub(SHARDS_TOLD);
+        shards.truncate(SHARDS_TOLD);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        info!("Current stream shard assignments: {}{more}", shards.join(", "));
     }
 
     /// Puts a consumer to work after `delay`, and not before every earlier one of the same shard has ended: a lease
     /// that was lost may come back while the child is still busy with a batch.
     fn employ(&mut self, lease: Lease, held: HeldLease, delay: Duration) {
         let (shared, stops) = (self.shared.clone(), self.stops.clone());
-        let span = info_span!("consumer", shard = %lease.shard);
         let earlier = self.employed.values().filter(|(earlier, _)| earlier.shard() == held.shard());
         let earlier: Vec<CancellationToken> = earlier.map(|(_, ended)| ended.clone()).collect();
         let (ended, ours) = (CancellationToken::new(), held.clone());
         let sign = ended.clone().drop_guard();
+        let span = info_span!("consumer", shard = %held.shard());
         let consumer = async move {
             let _sign = sign; // also when the task breaks down
             let turn = async {

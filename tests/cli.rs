@@ -2,6 +2,8 @@
 //!
 //! The rows of the outcomes table are those of the Java daemon 3.5.1, run with its jars.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::types::Select;
 use tokio::time::timeout;
 
 use super::aws::Clients;
 use crate::config::{Config, Retrieval};
+use crate::coordinator::renew::chain;
 
 /// Limit of one call.
 const LIMIT: Duration = Duration::from_secs(15);
@@ -164,7 +165,7 @@ where
                 ("AccessDeniedException" | "AccessDenied", _) => failed(format!(
                     "{action} on {resource} is not allowed; allow the action {action} in the policy: {said}"
                 )),
-                ("", _) => failed(format!("{action} on {resource}: {}", DisplayErrorContext(&error))),
+                ("", _) => failed(format!("{action} on {resource}: {}", chain(&error))),
                 (code, _) => failed(format!("{action} on {resource}: {code}: {said}")),
             }
         }

@@ -287,7 +287,8 @@ async fn log_rest(mut stdout: LineReader<ChildStdout>) {
 /// debug.
 async fn pass_on(mut stderr: LineReader<impl AsyncRead + Unpin>, mut ours: impl tokio::io::AsyncWrite + Unpin) {
     while let Ok(Some(mut line)) = stderr.next(PIECE).await {
-        debug!(line = %java_text(&line), "child wrote to standard error");
+        // runbooks look for these words; the reference has the line at error, and a second time as we pass it on
+        debug!("Received error line from subprocess [{}]", java_text(&line));
         line.push(b'\n');
         // if ours is closed there is nobody to tell, and the child must not block
         if ours.write_all(&line).await.is_ok() {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde_json::{Value as Json, json};
 
+use super::plan::{self, Surroundings};
 use super::texts;
 use crate::app::permissions::{Tried, Verdict, try_all};
 use crate::app::{aws::Clients, block_on, logging, one_line};
@@ -59,7 +60,12 @@ pub fn run(args: &CheckArgs) -> i32 {
         eprintln!("Properties file missing, please provide a properties file: multilangd check -p FILE");
         return 1;
     };
-    let environment = Environment { strict: args.strict, ..Environment::from_process() };
+    let around = Surroundings { variable: &|name| std::env::var_os(name), read: &|path| std::fs::read(path) };
+    let environment = Environment {
+        strict: args.strict,
+        system_properties: plan::properties_of_variables(&around),
+        ..Environment::from_process()
+    };
     let mut findings = Findings { file, ..Findings::default() };
     match load(&findings.file, &environment) {
         Err(error) => (findings.faults, findings.warnings) = (error.faults, error.warnings),

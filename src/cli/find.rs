@@ -14,10 +14,14 @@ pub fn properties_file(name: &OsStr, class_path: &[PathBuf]) -> PathBuf {
     on_class_path(Path::new(name), class_path).unwrap_or_else(|| PathBuf::from(name))
 }
 
-/// The first `logback.xml` in the folders of the class path.
+/// The first `logback.xml` in the folders that stand before the first jar: the daemon's own jar has one, which hides
+/// those behind it, like one beside the properties file that the Python launcher puts last.
+///
+/// Source: LOGGING.md, selecting a configuration.
 #[must_use]
 pub fn logback(class_path: &[PathBuf]) -> Option<PathBuf> {
-    on_class_path(Path::new("logback.xml"), class_path)
+    let jars = class_path.iter().position(|entry| is_jars(entry)).unwrap_or(class_path.len());
+    on_class_path(Path::new("logback.xml"), class_path.get(..jars)?)
 }
 
 fn on_class_path(name: &Path, class_path: &[PathBuf]) -> Option<PathBuf> {
@@ -42,6 +46,17 @@ fn is_jars(entry: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_logback_behind_the_jars_is_hidden() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::write(home.path().join("logback.xml"), "").unwrap();
+        let (own, jar) = (home.path().to_owned(), home.path().join("kcl.jar"));
+        assert_eq!(logback(&[own.clone(), jar.clone()]), Some(own.join("logback.xml")));
+        assert_eq!(logback(std::slice::from_ref(&own)), Some(own.join("logback.xml")));
+        assert_eq!(logback(&[jar, own.clone()]), None);
+        assert_eq!(logback(&[home.path().join("*"), own]), None);
+    }
 
     #[test]
     fn folders_of_the_class_path_come_before_the_working_directory() {

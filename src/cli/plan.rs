@@ -97,10 +97,12 @@ impl Refusal {
 /// Words that begin a command of our own. A properties file of such a name is `./check`.
 pub const COMMANDS: [&str; 6] = ["demo", "local", "put", "check", "demo-child", "help"];
 
-/// Variables that carry options of the virtual machine, the later ones stronger; the command line stands before the last.
+/// Variables that carry options of the virtual machine, the later one stronger; the command line beats both.
 ///
-/// Source: JDK 17 `java` manual and launcher; `_JAVA_OPTIONS` is the one that beats the command line.
+/// Source: JDK 17 `java` manual and launcher.
 const TOOL_OPTIONS: [&str; 2] = ["JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS"];
+/// Beats even the command line.
+const LAST_OPTIONS: &str = "_JAVA_OPTIONS";
 
 /// What the plan may know besides the words.
 pub struct Surroundings<'a> {
@@ -130,10 +132,6 @@ pub fn plan(program: &OsStr, words: &[OsString], around: &Surroundings<'_>) -> P
     };
     if begins {
         return java_line(words, around, false);
-    }
-    if words.is_empty() {
-        let asks_nothing = Refusal::start("Properties file missing, please provide a properties file");
-        return Plan::Refused(asks_nothing);
     }
     daemon(words, Line::default(), Vec::new(), around)
 }
@@ -167,6 +165,18 @@ fn java_line(words: &[OsString], around: &Surroundings<'_>, called_java: bool) -
     }
 }
 
+fn options_of(variable: &str, around: &Surroundings<'_>) -> Line {
+    let text = (around.variable)(variable).map(|text| text.to_string_lossy().into_owned());
+    java::options_only(&java::split_options(&text.unwrap_or_default()))
+}
+
+/// The system properties that variables alone give, for commands without a Java line.
+#[must_use]
+pub fn properties_of_variables(around: &Surroundings<'_>) -> BTreeMap<String, String> {
+    let variables = TOOL_OPTIONS.iter().chain([&LAST_OPTIONS]);
+    variables.flat_map(|variable| options_of(variable, around).system_properties).collect()
+}
+
 fn daemon(words: &[OsString], line: Line, class_path: Vec<PathBuf>, around: &Surroundings<'_>) -> Plan {
     let words = match arguments::parse(words, around.read) {
         Ok(Asked::Run(words)) => words,
@@ -178,20 +188,13 @@ fn daemon(words: &[OsString], line: Line, class_path: Vec<PathBuf>, around: &Sur
         start.without_meaning.extend(options);
         start.system_properties.extend(properties);
     };
-    let from_variable = |name: &str| {
-        let text = (around.variable)(name)?.to_string_lossy().into_owned();
-        let line = java::options_only(&java::split_options(&text));
-        Some((line.without_meaning, line.system_properties))
-    };
-    for name in TOOL_OPTIONS {
-        if let Some((options, properties)) = from_variable(name) {
-            take(options, properties);
-        }
+    for variable in TOOL_OPTIONS {
+        let given = options_of(variable, around);
+        take(given.without_meaning, given.system_properties);
     }
     take(line.without_meaning, line.system_properties);
-    if let Some((options, properties)) = from_variable("_JAVA_OPTIONS") {
-        take(options, properties);
-    }
+    let last = options_of(LAST_OPTIONS, around);
+    take(last.without_meaning, last.system_properties);
     Plan::Daemon(start)
 }
 

@@ -9,8 +9,7 @@ use serde_json::{Value as Json, json};
 use super::bean::{Bean, Value};
 use super::environment::Defaults;
 use super::keys::{Honoured, KEYS, Key, Kind};
-use super::own::ProtocolLevel;
-use super::own::{COMPATIBILITY, PROTOCOL_LEVEL};
+use super::own::{COMPATIBILITY, Compatibility, PROTOCOL_LEVEL, ProtocolLevel};
 use super::resolved::{Client, Resolved};
 use super::{Compatibility, Config, CredentialsProvider, Retrieval};
 

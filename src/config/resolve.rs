@@ -39,6 +39,11 @@ pub fn load(path: &Path, environment: &Environment) -> Result<Loaded, LoadError>
             return alone(format!("Error while reading properties file: {file} (Is a directory)"));
         }
         let what = "Error while reading properties file: Unable to find property file in classpath, or file system:";
+        if error.kind() == std::io::ErrorKind::NotFound {
+            return alone(format!(
+                "{what} '{file}' (give the path of a file; jars of a class path are not looked into)"
+            ));
+        }
         alone(format!("{what} '{file}' ({error}; give the path of a readable file)"))
     })?;
     load_bytes(&bytes, path, environment)

@@ -59,7 +59,7 @@ pub enum ChildFailure {
         source: std::io::Error,
     },
     /// It did not answer in time.
-    #[error("it did not answer `{awaited}` within {limit:?} (timeoutInSeconds)")]
+    #[error("Timedout to get status message for {awaited} action: no answer within {limit:?} (timeoutInSeconds)")]
     TimedOut {
         /// What it was told.
         awaited: Action,
