@@ -16,10 +16,13 @@ const SERVED: Duration = Duration::from_secs(10 + 60 + 50);
 /// Time until everything is delivered then. Leases that a crash kept from being made are found by the third audit,
 /// and each generation of a lineage waits for the one before.
 const DELIVERED: Duration = Duration::from_secs(900);
-const OPERATIONS: [Operation; 17] = [
+const OPERATIONS: [Operation; 20] = [
+    Operation::List,
+    Operation::List,
     Operation::List,
     Operation::Get,
     Operation::Create,
+    Operation::Renew,
     Operation::Renew,
     Operation::Renew,
     Operation::Checkpoint,
