@@ -79,6 +79,8 @@ fn manners(world: &mut World) -> Manners {
         hangs: [0, 0, 12][rng.usize(..3)],
         hang: Duration::from_secs(rng.u64(8..20)),
         forgets_ends: rng.u8(..4) == 0,
+        deaths: [0, 0, 0, 0, 30][rng.usize(..5)],
+        breaks_down: false,
     }
 }
 
@@ -172,9 +174,9 @@ async fn calm(world: &mut World, longest: &mut Duration) {
     for worker in &world.workers {
         worker.faults.heal();
     }
-    if world.staying().is_empty() {
+    if !world.workers.iter().any(|worker| worker.lasts()) {
         let manners = manners(world);
-        world.start(manners);
+        world.start(Manners { deaths: 0, ..manners });
     }
     let took = world.until_served(SERVED).await;
     *longest = took.max(*longest);
