@@ -41,6 +41,10 @@ pub(crate) struct Manners {
     pub(crate) hang: Duration,
     /// Whether the first child of a shard forgets to checkpoint the shard's end.
     pub(crate) forgets_ends: bool,
+    /// One batch in so many is the child's last; 0 is none. Its worker ends then, as a daemon does.
+    pub(crate) deaths: u32,
+    /// Whether the first consumer of a shard breaks down at its first batch.
+    pub(crate) breaks_down: bool,
 }
 
 /// Starts the children of one worker.
@@ -62,13 +66,15 @@ impl ChildLauncher for Launcher {
             _ => Habit::Restless,
         };
         let (life, earlier) = self.laws.born(&self.worker, shard);
-        let forgets_end = self.manners.forgets_ends && earlier == 0;
+        let (forgets_end, breaks_down) = (self.manners.forgets_ends && earlier == 0, earlier == 0);
+        let breaks_down = breaks_down && self.manners.breaks_down;
         Ok(Box::new(ScriptedChild {
             life,
             laws: self.laws.clone(),
             manners: self.manners,
             habit,
             forgets_end,
+            breaks_down,
             acts: VecDeque::new(),
             batches: 0,
             tries: 0,
@@ -83,6 +89,7 @@ enum Act {
     Until(Instant),
     Checkpoint(Option<u64>),
     Answer(String),
+    Die,
 }
 
 struct ScriptedChild {
@@ -91,6 +98,7 @@ struct ScriptedChild {
     manners: Manners,
     habit: Habit,
     forgets_end: bool,
+    breaks_down: bool,
     acts: VecDeque<Act>,
     batches: u32,
     tries: u32,
@@ -108,6 +116,9 @@ impl ScriptedChild {
         self.batches += 1;
         let work = self.work();
         self.acts.push_back(work);
+        if self.manners.deaths > 0 && self.rng.u32(..self.manners.deaths) == 0 {
+            self.acts.push_back(Act::Die);
+        }
         let (Some(first), Some(last)) = (numbers.first(), numbers.last()) else { return };
         match self.habit {
             Habit::EachBatch => self.acts.push_back(Act::Checkpoint(None)),
@@ -151,6 +162,7 @@ impl Child for ScriptedChild {
             records.iter().map(|record| record["sequenceNumber"].as_str().unwrap().parse().unwrap()).collect()
         });
         self.laws.told(self.life, action, &numbers);
+        assert!(!self.breaks_down || numbers.is_empty(), "by script: a consumer breaks down");
         match action {
             "processRecords" => self.take_batch(&numbers),
             "shardEnded" if self.forgets_end => {}
@@ -179,6 +191,7 @@ impl Child for ScriptedChild {
                     sleep_until(*moment).await;
                     self.acts.pop_front();
                 }
+                Some(Act::Die) => return Ok(None),
                 Some(Act::Checkpoint(_) | Act::Answer(_)) => break,
             }
         }
@@ -191,7 +204,7 @@ impl Child for ScriptedChild {
                 self.laws.answered(self.life, &action);
                 json!({"action": "status", "responseFor": action})
             }
-            Some(Act::Work(_) | Act::Until(_)) | None => unreachable!("they were passed above"),
+            Some(Act::Work(_) | Act::Until(_) | Act::Die) | None => unreachable!("they were passed above"),
         };
         Ok(Some(line.to_string().into_bytes()))
     }

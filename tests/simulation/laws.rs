@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use multilangd::lease::Lease;
 use multilangd::lease::memory::MemoryStore;
-use multilangd::types::{Checkpoint, ShardId, WorkerId};
+use multilangd::types::{Checkpoint, LeaseCounter, ShardId, WorkerId};
 use tokio::time::Instant;
 
-use crate::world::Voice;
+use crate::world::{F, Voice};
 
 /// One child from its start to its end.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ struct State {
     put: BTreeMap<ShardId, BTreeMap<u64, bool>>,
     lives: Vec<Life>,
     furthest: BTreeMap<ShardId, Checkpoint>,
+    /// Each lease's counter, and when it was first seen so.
+    counters: BTreeMap<ShardId, (LeaseCounter, Instant)>,
     gone: BTreeSet<ShardId>,
     told: Vec<String>,
     broken: Option<String>,
@@ -91,6 +93,7 @@ impl Laws {
     }
 
     pub(crate) fn told(&self, life: usize, action: &str, numbers: &[u64]) {
+        self.look();
         let rows = self.leases();
         let mut state = self.state();
         let what = match (numbers.first(), numbers.last()) {
@@ -122,6 +125,9 @@ impl Laws {
         }
         let owner = row.and_then(Lease::actual_owner);
         state.must(owner == Some(&worker), || format!("only the owner delivers: {line}, but the lease is {owner:?}'s"));
+        // Whoever watches the table closely may take a lease that has stood still for so long.
+        let age = state.counters.get(&shard).map_or(Duration::ZERO, |(_, since)| since.elapsed());
+        state.must(age < F, || format!("a lease has an age at which nothing is delivered: {line}, it is {age:?}"));
         let twin = state.lives.iter().enumerate().find(|(other, twin)| {
             *other != life && twin.shard == shard && twin.worker == worker && twin.busy && !twin.over
         });
@@ -130,8 +136,8 @@ impl Laws {
         for number in numbers {
             let last = state.lives[life].last.unwrap_or(number_of(&state.lives[life].from));
             state.must(*number > last, || format!("order, and nothing that is done: {line}, {number} after {last}"));
-            let left_out = state.put.get(&shard).and_then(|put| put.range(last.saturating_add(1)..*number).next());
-            let left_out = left_out.map(|(number, _)| *number);
+            let between = |put: &BTreeMap<u64, bool>| put.keys().find(|n| **n > last && **n < *number).copied();
+            let left_out = state.put.get(&shard).and_then(between);
             state.must(left_out.is_none(), || format!("nothing is left out: {line}, but not {left_out:?}"));
             state.lives[life].last = Some(*number);
             let known = state.put.get_mut(&shard).and_then(|put| put.get_mut(number)).map(|seen| *seen = true);
@@ -210,6 +216,10 @@ impl Laws {
         let rows = self.leases();
         let mut state = self.state();
         for lease in &rows {
+            let known = state.counters.get(&lease.shard).is_some_and(|(counter, _)| *counter == lease.counter);
+            if !known {
+                state.counters.insert(lease.shard.clone(), (lease.counter, Instant::now()));
+            }
             let before = state.furthest.get(&lease.shard).cloned().unwrap_or(Checkpoint::AtTimestamp);
             let (shard, now) = (&lease.shard, &lease.checkpoint);
             state.must(*now >= before, || format!("checkpoints never go back: {shard} from {before} to {now}"));

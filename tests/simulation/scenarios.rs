@@ -14,7 +14,14 @@ const SECOND: Duration = Duration::from_secs(1);
 const SLACK: Duration = Duration::from_secs(1);
 
 fn brisk() -> Manners {
-    Manners { slowest: Duration::from_millis(20), hangs: 0, hang: Duration::ZERO, forgets_ends: false }
+    Manners {
+        slowest: Duration::from_millis(20),
+        hangs: 0,
+        hang: Duration::ZERO,
+        forgets_ends: false,
+        deaths: 0,
+        breaks_down: false,
+    }
 }
 
 /// A fleet of so many workers that has settled on a stream of four shards.
@@ -138,6 +145,35 @@ fn a_lease_that_comes_back_while_its_child_is_busy_waits_for_it() {
         world.put(4); // the law of one child at a time watches
         world.until_delivered(SECOND * 120).await;
         assert_eq!(world.laws.broken(), None);
+    });
+}
+
+#[test]
+fn a_shard_whose_consumer_breaks_down_is_begun_again_at_once() {
+    in_paused_time(async {
+        let mut world = World::new(1, 2, Voice::Quiet);
+        world.start(Manners { breaks_down: true, ..brisk() });
+        world.put(20);
+        let begin = Instant::now();
+        world.pass(SECOND).await;
+        world.until_served(F).await;
+        assert!(begin.elapsed() <= SECOND * 3, "{:?}", begin.elapsed());
+        world.put(20);
+        finish(world).await;
+    });
+}
+
+#[test]
+fn a_worker_whose_child_dies_ends_and_leaves_everything_to_the_others() {
+    in_paused_time(async {
+        let mut world = settled(1).await;
+        world.start(Manners { deaths: 1, ..brisk() });
+        world.pass(SECOND * 30).await;
+        world.put(40);
+        world.pass(SECOND * 2).await;
+        let took = world.until_served(F).await;
+        assert!(world.workers.len() == 1 && took <= F / 4 + SECOND * 3, "{took:?}");
+        finish(world).await;
     });
 }
 

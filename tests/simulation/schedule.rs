@@ -16,10 +16,13 @@ const SERVED: Duration = Duration::from_secs(10 + 60 + 50);
 /// Time until everything is delivered then. Leases that a crash kept from being made are found by the third audit,
 /// and each generation of a lineage waits for the one before.
 const DELIVERED: Duration = Duration::from_secs(900);
-const OPERATIONS: [Operation; 17] = [
+const OPERATIONS: [Operation; 20] = [
+    Operation::List,
+    Operation::List,
     Operation::List,
     Operation::Get,
     Operation::Create,
+    Operation::Renew,
     Operation::Renew,
     Operation::Renew,
     Operation::Checkpoint,
@@ -76,6 +79,8 @@ fn manners(world: &mut World) -> Manners {
         hangs: [0, 0, 12][rng.usize(..3)],
         hang: Duration::from_secs(rng.u64(8..20)),
         forgets_ends: rng.u8(..4) == 0,
+        deaths: [0, 0, 0, 0, 30][rng.usize(..5)],
+        breaks_down: false,
     }
 }
 
@@ -169,9 +174,9 @@ async fn calm(world: &mut World, longest: &mut Duration) {
     for worker in &world.workers {
         worker.faults.heal();
     }
-    if world.staying().is_empty() {
+    if !world.workers.iter().any(|worker| worker.lasts()) {
         let manners = manners(world);
-        world.start(manners);
+        world.start(Manners { deaths: 0, ..manners });
     }
     let took = world.until_served(SERVED).await;
     *longest = took.max(*longest);

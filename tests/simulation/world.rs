@@ -47,8 +47,17 @@ pub(crate) struct Running {
     pub(crate) name: WorkerId,
     pub(crate) faults: Faults,
     pub(crate) stopping: bool,
+    /// Its children may die, and it with them.
+    mortal: bool,
     stop: CancellationToken,
     task: AbortHandle,
+}
+
+impl Running {
+    /// Nothing but the schedule ends it.
+    pub(crate) fn lasts(&self) -> bool {
+        !self.stopping && !self.mortal
+    }
 }
 
 pub(crate) struct World {
@@ -159,12 +168,15 @@ impl World {
         let (laws, table, told) = (self.laws.clone(), self.table.connect(Faults::default()), stop.clone());
         let me = name.clone();
         let task = self.tasks.spawn(async move {
-            let result = worker.run(stop).await;
+            let result = worker.run(stop.clone()).await;
             let lock = table.lock().await.unwrap();
-            laws.has_left(&me, lock.map(|lock| lock.owner));
+            if stop.is_cancelled() {
+                laws.has_left(&me, lock.map(|lock| lock.owner));
+            }
             (me, result)
         });
-        self.workers.push(Running { name, faults, stopping: false, stop: told, task });
+        let mortal = manners.deaths > 0;
+        self.workers.push(Running { name, faults, stopping: false, mortal, stop: told, task });
         self.workers.len() - 1
     }
 
@@ -198,7 +210,8 @@ impl World {
             let Ok((name, result)) = ended else { continue }; // crashed
             let Some(index) = self.workers.iter().position(|worker| worker.name == name) else { continue };
             let worker = self.workers.remove(index);
-            if !worker.stopping || result.is_err() {
+            self.laws.note(format!("{name} has ended"));
+            if !worker.mortal && (!worker.stopping || result.is_err()) {
                 self.laws.break_law(format!("workers end only when told to: {name} {result:?}"));
             }
         }
