@@ -11,7 +11,7 @@ use super::environment::Defaults;
 use super::keys::{Honoured, KEYS, Key, Kind};
 use super::own::{COMPATIBILITY, Compatibility, PROTOCOL_LEVEL, ProtocolLevel};
 use super::resolved::{Client, Resolved};
-use super::{Compatibility, Config, CredentialsProvider, Retrieval};
+use super::{Config, CredentialsProvider, Retrieval};
 
 /// One setting.
 #[derive(Clone, Debug, PartialEq)]
