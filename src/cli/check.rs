@@ -145,6 +145,11 @@ impl Findings {
             };
             json!({ "key": fault.key, "stage": stage, "message": fault.to_string() })
         });
+        let refused = self.tried.iter().filter_map(|tried| match &tried.verdict {
+            Verdict::Failed(why) => Some(json!({ "key": tried.action, "stage": "aws", "message": why })),
+            Verdict::Allowed | Verdict::ToBeMade(_) => None,
+        });
+        let faults = faults.chain(refused);
         let warnings = self.warnings.iter().map(|w| json!({ "key": w.key, "message": w.to_string() }));
         let tried = self.tried.iter().map(|tried| {
             let (verdict, note) = told(&tried.verdict);
