@@ -53,6 +53,9 @@ pub(crate) async fn run(seed: u64, voice: Voice) -> Course {
         step(&mut world, &mut longest).await;
         check(&world, seed);
     }
+    while let Some(index) = world.workers.iter().position(|worker| !worker.lasts()) {
+        world.crash(index); // or its children could die behind the last check
+    }
     calm(&mut world, &mut longest).await;
     world.pass(F * 2).await; // requests that hung are over, so the children's last checkpoints are stored
     check(&world, seed);
