@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -191,7 +191,7 @@ async fn build(config: Config, clients: aws::Clients, progress: Arc<dyn Progress
         progress,
         parent_poll,
         read_ahead: PrefetchLimits::of(&config.retrieval),
-        ended: watch::Sender::new(0),
+        ended: Notify::new(),
         processing: config.processing.clone(),
     };
     let consumers = Arc::new(consumers);

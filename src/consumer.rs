@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::child::{ChildLauncher, LaunchError};
@@ -47,8 +47,8 @@ pub struct Shared {
     pub compatibility: Compatibility,
     /// How far to read ahead.
     pub read_ahead: PrefetchLimits,
-    /// Changes whenever a shard of this worker has ended, so that its children need not wait for the next look.
-    pub ended: watch::Sender<u64>,
+    /// Notified whenever a shard of this worker has ended, so that its children need not wait for the next look.
+    pub ended: Notify,
 }
 
 /// The two ways of being told to stop.

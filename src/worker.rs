@@ -212,7 +212,7 @@ impl Crew {
         match outcome {
             Outcome::Finished => {
                 self.restarts.remove(&shard);
-                self.shared.ended.send_modify(|count| *count += 1);
+                self.shared.ended.notify_waiters();
                 self.coordinator.finished(&held);
             }
             Outcome::LeaseGone => {

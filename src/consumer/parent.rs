@@ -17,9 +17,9 @@ const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// Returns when no parent of `lease` holds it back any more. Cancel-safe.
 pub(super) async fn wait_for_parents(shared: &Shared, lease: &Lease) {
     let backoff = Backoff::new(FIRST_WAIT, shared.parent_poll.max(FIRST_WAIT));
-    let mut ended = shared.ended.subscribe();
     let mut looks = 0;
     loop {
+        let ended = shared.ended.notified(); // before the look, so that no end falls between
         match first_unfinished(shared, lease).await {
             Ok(None) => {
                 if looks > 0 {
@@ -39,7 +39,7 @@ pub(super) async fn wait_for_parents(shared: &Shared, lease: &Lease) {
         tokio::select! {
             biased;
             () = sleep(backoff.jittered(looks)) => {}
-            changed = ended.changed() => if changed.is_err() { sleep(shared.parent_poll).await },
+            () = ended => {}
         }
     }
 }

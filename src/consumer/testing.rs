@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
@@ -191,7 +191,7 @@ impl Ground {
             compatibility: Compatibility::Safe,
             parent_poll: Duration::from_secs(10),
             read_ahead: PrefetchLimits::POLLING,
-            ended: watch::Sender::new(0),
+            ended: Notify::new(),
         })
     }
 }

@@ -125,8 +125,7 @@ impl Rounds {
             self.perform(plan(&view), now).await;
             self.audit(&rows.leases, now).await?;
         } else if self.nobody_leads(&leadership, &rows.workers, &dead, now) {
-            let mine =
-                plan(&view).into_iter().filter(|step| matches!(step, Step::Assign { to, .. } if *to == self.fleet.me));
+            let mine = plan(&view).into_iter().filter(|step| self.may_take(step, now));
             self.take(mine).await;
         }
         Ok(self.pause(&rows.leases, now, leading))
@@ -228,6 +227,17 @@ impl Rounds {
         let wall = self.fleet.clock.now();
         let has_row = workers.iter().any(|row| row.worker == *owner && is_active(row, wall));
         dead.contains(owner) || unchanged > LOCK_SILENT || (!has_row && unchanged > self.fleet.config.failover_time)
+    }
+
+    /// Without a leader everybody takes their own share of the plan. What its worker has left lying for as long again
+    /// is anybody's: a worker that held nothing looks alive for a minute after its death.
+    fn may_take(&self, step: &Step, now: Instant) -> bool {
+        match step {
+            Step::Assign { lease, to } => {
+                *to == self.fleet.me || self.watch.age(lease, now) > self.fleet.config.failover_time * 2
+            }
+            Step::HandOff { .. } => false,
+        }
     }
 
     async fn perform(&self, steps: Vec<Step>, now: Instant) {

@@ -255,3 +255,18 @@ async fn a_handoff_that_nobody_answers_is_forced_when_its_time_is_over() {
     let limit = Duration::from_secs(30) + F;
     assert!((limit..limit + Duration::from_secs(2)).contains(&took), "{took:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn without_a_leader_the_share_of_a_worker_that_takes_nothing_is_taken_by_others() {
+    let table = MemoryStore::new();
+    for number in 0..4 {
+        table.put_lease(&lease(number, Some("dead")));
+    }
+    report(&table, "idle").await; // died before it held anything
+    let mut a = Side::below(&table, "a", "dead");
+    a.look_for(F * 3 / 2).await;
+    let taken = || owners(&table).iter().filter(|owner| owner.as_deref() == Some("a")).count();
+    assert_eq!(taken(), 2, "its own share first");
+    a.look_for(F * 3 / 2).await;
+    assert_eq!(taken(), 4);
+}

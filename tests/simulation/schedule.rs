@@ -10,9 +10,9 @@ use crate::world::{F, Voice, World};
 
 /// Steps of a schedule.
 const STEPS: usize = 40;
-/// Time until every shard is read again once nothing more goes wrong: the failover time, and as long as the load row
-/// of a dead worker may stay fresh, and the waits between looks and for a child that is still at work.
-const SERVED: Duration = Duration::from_secs(10 + 60 + 50);
+/// Time until every shard is read again once nothing more goes wrong: until a dead leader that held nothing is missed
+/// (40 s), twice the failover time, and a child that is still at work (20 s).
+const SERVED: Duration = Duration::from_secs(40 + 2 * 10 + 20);
 /// Time until everything is delivered then. Leases that a crash kept from being made are found by the third audit,
 /// and each generation of a lineage waits for the one before.
 const DELIVERED: Duration = Duration::from_secs(900);
@@ -52,6 +52,9 @@ pub(crate) async fn run(seed: u64, voice: Voice) -> Course {
         world.pass(pause).await;
         step(&mut world, &mut longest).await;
         check(&world, seed);
+    }
+    while let Some(index) = world.workers.iter().position(|worker| !worker.lasts()) {
+        world.crash(index); // or its children could die behind the last check
     }
     calm(&mut world, &mut longest).await;
     world.pass(F * 2).await; // requests that hung are over, so the children's last checkpoints are stored

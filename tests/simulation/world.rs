@@ -19,7 +19,7 @@ use multilangd::stream::memory::MemoryStream;
 use multilangd::stream::{ShardFilter, StreamCatalog};
 use multilangd::types::{EpochMillis, InitialPosition, ShardId, WorkerId};
 use multilangd::worker::{Worker, WorkerError};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -151,7 +151,7 @@ impl World {
             compatibility: Compatibility::Safe,
             parent_poll: config.parent_poll_interval,
             read_ahead: PrefetchLimits::POLLING,
-            ended: watch::Sender::new(0),
+            ended: Notify::new(),
         };
         let fleet = Fleet {
             leases: store.clone(),
@@ -170,7 +170,7 @@ impl World {
         let task = self.tasks.spawn(async move {
             let result = worker.run(stop.clone()).await;
             let lock = table.lock().await.unwrap();
-            if stop.is_cancelled() {
+            if stop.is_cancelled() && result.is_ok() {
                 laws.has_left(&me, lock.map(|lock| lock.owner));
             }
             (me, result)
