@@ -1,6 +1,7 @@
 use tokio::time::{Instant, sleep};
 
 use super::*;
+use crate::config::ProtocolLevel;
 use crate::consumer::testing::{Ground, Nursery, SILENCE, Say, obedient};
 use crate::consumer::{Stops, consume};
 use crate::coordinator::testing::{F, at, beside, lease, row, shard, worker};
@@ -270,4 +271,27 @@ async fn an_outage_shorter_than_the_failover_time_costs_nothing() {
     let (outcome, told, _) = scene.outcome().await;
     assert!(matches!(outcome, Outcome::Finished), "{outcome:?} {told:?}");
     assert!(!told.iter().any(|line| line.contains("Exception")), "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_of_level_1_that_ends_when_asked_to_stop_stops_nobody() {
+    for knows_it in [true, false] {
+        for call in CALLS {
+            let script = move |life: usize, action: &str| match action {
+                "shutdownRequested" if knows_it => vec![Say::Checkpoint(None), Say::Answer, Say::End],
+                "shutdownRequested" => vec![Say::Work(SECOND), Say::End],
+                "shutdown" => vec![Say::End],
+                _ => obedient(life, action),
+            };
+            let mut ground = Ground::new();
+            ground.processing.protocol_level = ProtocolLevel::One;
+            let scene = begin(ground, &fresh(), script);
+            scene.ground.put();
+            sleep(SECOND).await;
+            scene.call(call).await;
+            let (outcome, _, _) = scene.outcome().await;
+            let was_asked = call != Call::Lost;
+            assert_eq!(matches!(outcome, Outcome::LeaseGone), was_asked, "{knows_it} {call:?} {outcome:?}");
+        }
+    }
 }
