@@ -130,6 +130,14 @@ impl Conversation {
         self.tell(action, &line, progress).await
     }
 
+    /// Stores the end of the shard for a child that answered `shardEnded` and did not, if nothing it was given is left
+    /// without a checkpoint (`multilangd.checkpointAtShardEnd`).
+    pub async fn store_end(&mut self, progress: &dyn Progress) {
+        if self.checkpointer.is_complete() && self.store(Checkpoint::ShardEnd, progress).await.is_ok() {
+            info!(shard = %self.shard, "stored the end of the shard, as its child did not");
+        }
+    }
+
     /// Sends `line`, which tells the child to do `action`, and waits until it says that it has.
     ///
     /// # Errors

@@ -172,3 +172,16 @@ async fn a_child_that_ends_before_it_answers_an_end_has_failed_at_level_1_too() 
     let failure = scene.talk.end(Action::ShardEnded, &Unwatched).await.unwrap_err();
     assert!(matches!(failure, ChildFailure::Ended { .. }), "{failure}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_end_is_stored_for_a_child_only_if_it_checkpointed_its_last_record() {
+    for (checkpointed, stored) in [(9, Checkpoint::ShardEnd), (8, at(8))] {
+        let mut scene = scene(move |_, _| vec![Say::Checkpoint(Some(checkpointed.into())), Say::Answer]);
+        scene.tell(Action::ProcessRecords).await.unwrap();
+        scene.talk.store_end(&Unwatched).await;
+        assert_eq!(row(&scene.ground.table, 0).checkpoint, at(checkpointed), "the shard has not ended yet");
+        scene.talk.checkpointer().shard_ended();
+        scene.talk.store_end(&Unwatched).await;
+        assert_eq!((&row(&scene.ground.table, 0).checkpoint, scene.talk.checkpointer().last()), (&stored, &stored));
+    }
+}

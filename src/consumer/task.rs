@@ -225,6 +225,9 @@ impl ShardTask {
             return self.fail_child(failure).await;
         }
         let Some(mut talk) = self.talk.take() else { return Outcome::EndNotCheckpointed };
+        if self.shared.processing.checkpoint_at_shard_end {
+            talk.store_end(&*self.shared.progress).await;
+        }
         let is_checkpointed = *talk.checkpointer().last() == Checkpoint::ShardEnd;
         talk.close(None).await;
         if is_checkpointed {
@@ -234,8 +237,8 @@ impl ShardTask {
         if self.held.standing() == Standing::Lost {
             return Outcome::LeaseGone;
         }
-        error!(%shard, "child did not checkpoint at the end of the shard; it must checkpoint in shardEnded, or the \
-            shards that follow cannot begin");
+        error!(%shard, "child did not checkpoint at the end of the shard; it must checkpoint in shardEnded, or, with \
+            multilangd.checkpointAtShardEnd, after its last record, or the shards that follow cannot begin");
         Outcome::EndNotCheckpointed
     }
 

@@ -166,6 +166,7 @@ impl Ground {
             task_backoff: Duration::from_millis(500),
             shutdown_grace: Duration::from_secs(20),
             protocol_level: ProtocolLevel::Three,
+            checkpoint_at_shard_end: false,
         };
         let stream = Arc::new(MemoryStream::new(1, clock));
         Self { table: MemoryStore::new(), stream, keepers: JoinSet::new(), processing }
