@@ -125,6 +125,13 @@ impl Checkpointer {
         }
     }
 
+    /// Whether the shard has ended and its last place delivered is checkpointed, so that to store the end says nothing
+    /// about any record that the child has not said itself. True too if nothing was delivered.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.at_shard_end.as_ref().is_some_and(|end| end.same_text(&self.last))
+    }
+
     /// Decides one request. Without a sequence number it is about the largest permitted place, and `sub` is ignored;
     /// without `sub` it is about the first user record of the sequence number.
     ///

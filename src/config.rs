@@ -211,6 +211,8 @@ pub struct Processing {
     pub shutdown_grace: Duration,
     /// `multilangd.protocolLevel`: which generation of child programs we speak to.
     pub protocol_level: ProtocolLevel,
+    /// `multilangd.checkpointAtShardEnd`: whether the end of a shard is stored for a child that cannot do it.
+    pub checkpoint_at_shard_end: bool,
 }
 
 /// Settings of the lease table when it must be created.

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import threading
 
 from .world import COMPAT, REPO
@@ -18,7 +19,8 @@ CACHE = os.path.join(REPO, "target", "compat")
 
 #: program -> Debian packages that bring it
 PACKAGES = {"cc": ["gcc", "libc6-dev"], "node": ["nodejs", "npm"], "npm": ["nodejs", "npm"],
-            "java": ["default-jre-headless"], "mvn": ["maven"]}
+            "java": ["default-jre-headless"], "mvn": ["maven"], "go": ["golang-go"], "php": ["php-cli"],
+            "elixir": ["elixir", "erlang-jiffy"]}
 
 
 class ToolMissing(Exception):
@@ -144,6 +146,58 @@ class Tools:
             jars.wait()
         run("import amazon_kclpy", works, self._log("kclpy"))
         return python
+
+    def old_kclpy(self, version):
+        """The source of an amazon_kclpy of old, for PYTHONPATH: its install step wants jars, its modules do not."""
+        return self._once("kclpy-" + version, lambda: self._old_kclpy(version)) if self.venv() else None
+
+    def _old_kclpy(self, version):
+        folder = os.path.join(self.cache, "kclpy-old")
+        python, source = os.path.join(folder, "venv", "bin", "python"), os.path.join(folder, "amazon_kclpy-" + version)
+        if not os.path.exists(source):
+            say("amazon_kclpy %s" % version)
+            pip = [python, "-m", "pip", "--disable-pip-version-check"]
+            log = self._log("kclpy-" + version)
+            run("python3 -m venv", [sys.executable, "-m", "venv", os.path.dirname(os.path.dirname(python))], log)
+            # What its setup.py was written for; a later one refuses its syntax.
+            run("pip install setuptools", pip + ["install", "setuptools<70", "wheel"], log)
+            run("pip download amazon_kclpy==" + version, pip + [
+                "download", "--no-deps", "--no-binary", ":all:", "--no-build-isolation", "--dest", folder,
+                "amazon_kclpy==" + version], log)
+            with tarfile.open(source + ".tar.gz") as archive:
+                archive.extractall(folder)
+        return source
+
+    def rust_child(self, name):
+        """The program of `clients/NAME`, a Cargo package."""
+        return self._once(name, lambda: self._rust_child(name))
+
+    def _rust_child(self, name):
+        need("cc")
+        target = os.path.join(self.cache, "rust")
+        run("cargo build of clients/" + name, ["cargo", "build", "--locked", "--target-dir", target], self._log(name),
+            cwd=os.path.join(COMPAT, "clients", name))
+        return os.path.join(target, "debug", "probe-" + name)
+
+    def go_child(self, name):
+        """The program of `clients/NAME`, a Go module."""
+        return self._once(name, lambda: self._go_child(name))
+
+    def _go_child(self, name):
+        need("go")
+        program = os.path.join(self.cache, "go", name)
+        run("go build of clients/" + name, ["go", "build", "-o", program], self._log(name),
+            cwd=os.path.join(COMPAT, "clients", name))
+        return program
+
+    def jiffy(self):
+        """Erlang's JSON library: the folder of its modules, for Elixir's -pa."""
+        need("elixir")
+        found = glob.glob("/usr/lib/erlang/lib/jiffy-*/ebin")
+        if not found:
+            apt_install(["erlang-jiffy"], "Erlang's jiffy")
+            found = glob.glob("/usr/lib/erlang/lib/jiffy-*/ebin")
+        return found[0]
 
     def kinesis_local(self):
         """npm's kinesis-local: the path of its main.js."""

@@ -132,6 +132,28 @@ fn the_last_place_delivered_becomes_the_end_of_an_ended_shard() {
 }
 
 #[test]
+fn an_ended_shard_is_complete_once_its_last_place_delivered_is_checkpointed() {
+    let table = [
+        // last            delivered  complete
+        ("9", "9", true),
+        ("9.3", "9.3", true),
+        ("TRIM_HORIZON", "none", true), // an empty shard
+        ("TRIM_HORIZON", "9", false),
+        ("7", "9", false),
+        ("9", "9.3", false), // user records of the aggregate are left
+    ];
+    for (last, delivered, complete) in table {
+        let mut checkpointer = match delivered {
+            "none" => Checkpointer::new(place(last)),
+            delivered => checkpointer(last, delivered),
+        };
+        assert!(!checkpointer.is_complete(), "{last} {delivered}: not ended yet");
+        checkpointer.shard_ended();
+        assert_eq!(checkpointer.is_complete(), complete, "{last} {delivered}");
+    }
+}
+
+#[test]
 fn after_the_end_only_the_end_is_accepted() {
     let mut checkpointer = checkpointer("7", "9");
     checkpointer.shard_ended();

@@ -27,8 +27,18 @@ pub fn ending(level: ProtocolLevel, action: Action, last: &Checkpoint) -> Vec<u8
 /// (Source: CLIENTS.md quirk 6).
 #[must_use]
 pub fn answers(level: ProtocolLevel, awaited: Action, answered: Option<&str>) -> bool {
-    let ends = matches!(awaited, Action::ShardEnded | Action::LeaseLost | Action::ShutdownRequested);
-    answered == Some(awaited.as_str()) || (level == ProtocolLevel::One && ends && answered == Some("shutdown"))
+    answered == Some(awaited.as_str()) || (may_end(level, awaited) && answered == Some("shutdown"))
+}
+
+/// Whether a child that was told to do `action` may be gone before it has heard all: at level 1 it may, once its work
+/// is to end.
+///
+/// Clever's Go library asks for a checkpoint, answers and ends without waiting for the reply; kclpy 1.1 and the Haskell
+/// library end at `shutdownRequested`, which they do not know (Source: CLIENTS.md quirk 6 and section 6; run).
+#[must_use]
+pub fn may_end(level: ProtocolLevel, action: Action) -> bool {
+    let ends = matches!(action, Action::ShardEnded | Action::LeaseLost | Action::ShutdownRequested);
+    level == ProtocolLevel::One && ends
 }
 
 #[cfg(test)]

@@ -45,8 +45,11 @@ pub(super) fn config(
     let retrieval =
         retrieval(&core.retrieval_config.retrieval_specific_config, &core.retrieval_config.application_name, &mut take);
     let coordination = coordination(resolved, leases, &mut take);
-    let processing =
-        Processing { protocol_level: own.protocol_level, ..processing(resolved, bean, grace_given, &mut take) };
+    let processing = Processing {
+        protocol_level: own.protocol_level,
+        checkpoint_at_shard_end: own.checkpoint_at_shard_end,
+        ..processing(resolved, bean, grace_given, &mut take)
+    };
     Config {
         command: resolved.daemon.command.clone(),
         application_name: core.coordinator_config.application_name.clone(),
@@ -231,6 +234,7 @@ fn processing(resolved: &Resolved, bean: &Bean, grace_given: bool, take: &mut Mi
         task_backoff: take.duration("taskBackoffTimeMillis", core.lifecycle_config.task_backoff_time_millis, 500),
         shutdown_grace,
         protocol_level: ProtocolLevel::default(),
+        checkpoint_at_shard_end: false,
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 use super::bean::{Bean, Value};
 use super::environment::Defaults;
 use super::keys::{Honoured, KEYS, Key, Kind};
-use super::own::{COMPATIBILITY, Compatibility, PROTOCOL_LEVEL, ProtocolLevel};
+use super::own::{CHECKPOINT_AT_SHARD_END, COMPATIBILITY, Compatibility, PROTOCOL_LEVEL, ProtocolLevel};
 use super::resolved::{Client, Resolved};
 use super::{Config, CredentialsProvider, Retrieval};
 
@@ -101,7 +101,7 @@ pub(super) fn settings(
     settings
 }
 
-fn own(config: &Config, defaults: &Defaults<'_>, entries: &[(String, String)]) -> [Setting; 2] {
+fn own(config: &Config, defaults: &Defaults<'_>, entries: &[(String, String)]) -> [Setting; 3] {
     let in_file = |name: &str| entries.iter().any(|(key, _)| key == name);
     let from = |name: &str| if in_file(name) { Origin::File(name.to_owned()) } else { Origin::Default };
     let flag = defaults.environment.strict;
@@ -125,6 +125,13 @@ fn own(config: &Config, defaults: &Defaults<'_>, entries: &[(String, String)]) -
             origin: from(PROTOCOL_LEVEL),
             honoured: Honoured::Yes,
             help: "generation of child programs that is spoken to",
+        },
+        Setting {
+            key: CHECKPOINT_AT_SHARD_END,
+            value: json!(config.processing.checkpoint_at_shard_end),
+            origin: from(CHECKPOINT_AT_SHARD_END),
+            honoured: Honoured::Yes,
+            help: "the end of a shard is stored for a child that cannot, once its last record is checkpointed",
         },
     ]
 }

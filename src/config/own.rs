@@ -8,6 +8,14 @@ use super::values;
 pub(super) const COMPATIBILITY: &str = "multilangd.compatibility";
 /// `3` (default), `2` or `1`: which generation of child programs we speak to.
 pub(super) const PROTOCOL_LEVEL: &str = "multilangd.protocolLevel";
+/// `false` (default) or `true`: whether we store the end of a shard for a child that answered `shardEnded` without a
+/// checkpoint, so that the shards that follow can begin. For libraries that cannot checkpoint there (the crate
+/// kcl-async), or that only repeat a number which is stored already.
+///
+/// Only for a child that has checkpointed the last record it was given (or was given none): then the end claims
+/// nothing that the child has not claimed itself, and no record can be lost by it. A child that is behind is started
+/// again from its checkpoint, as without this key: its processor must checkpoint the last record of each batch.
+pub(super) const CHECKPOINT_AT_SHARD_END: &str = "multilangd.checkpointAtShardEnd";
 
 /// Which generation of child programs the daemon speaks to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,6 +45,7 @@ pub enum Compatibility {
 pub(super) struct Own {
     pub(super) compatibility: Compatibility,
     pub(super) protocol_level: ProtocolLevel,
+    pub(super) checkpoint_at_shard_end: bool,
 }
 
 impl Own {
@@ -65,7 +74,15 @@ impl Own {
                 ProtocolLevel::Three
             }
         };
-        Self { compatibility, protocol_level }
+        let checkpoint_at_shard_end = match value_of(CHECKPOINT_AT_SHARD_END) {
+            None | Some("false") => false,
+            Some("true") => true,
+            Some(other) => {
+                refuse(CHECKPOINT_AT_SHARD_END, other, "true or false", report);
+                false
+            }
+        };
+        Self { compatibility, protocol_level, checkpoint_at_shard_end }
     }
 }
 

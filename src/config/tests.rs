@@ -156,6 +156,15 @@ fn the_protocol_level_is_three_unless_the_file_says_otherwise() {
 }
 
 #[test]
+fn the_end_of_a_shard_is_left_to_the_child_unless_the_file_says_otherwise() {
+    let ours = |line: &str| with(line).config.processing.checkpoint_at_shard_end;
+    assert!(!ours(""));
+    assert!(!ours("multilangd.checkpointAtShardEnd = false"));
+    assert!(ours("multilangd.checkpointAtShardEnd = true "));
+    assert_eq!(fault_keys(&refused("multilangd.checkpointAtShardEnd = yes")), ["multilangd.checkpointAtShardEnd"]);
+}
+
+#[test]
 fn an_unknown_or_mistyped_own_key_is_refused() {
     for line in ["multilangd.compatability = strict", "multilangd.foo = 1", "Multilangd.compatibility = strict"] {
         assert_eq!(refused(line).faults.len(), 1, "{line}");

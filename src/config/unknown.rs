@@ -10,7 +10,7 @@ const NO_DIMENSIONS: &str =
 /// Our own prefix; the Java daemon ignores such keys silently.
 pub(super) const OWN_PREFIX: &str = "multilangd.";
 /// Our own keys.
-pub(super) const OWN: [&str; 2] = [own::COMPATIBILITY, own::PROTOCOL_LEVEL];
+pub(super) const OWN: [&str; 3] = [own::COMPATIBILITY, own::PROTOCOL_LEVEL, own::CHECKPOINT_AT_SHARD_END];
 
 const BEAN: &str = "'class software.amazon.kinesis.multilang.config.MultiLangDaemonConfiguration'";
 

@@ -68,6 +68,14 @@ pub enum ChildFailure {
     },
 }
 
+impl ChildFailure {
+    /// Whether the child is simply gone.
+    #[must_use]
+    pub fn is_end(&self) -> bool {
+        matches!(self, Self::Ended { .. } | Self::Write { .. })
+    }
+}
+
 /// Whether the child may checkpoint while it answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Checkpoints {
@@ -122,6 +130,14 @@ impl Conversation {
         self.tell(action, &line, progress).await
     }
 
+    /// Stores the end of the shard for a child that answered `shardEnded` and did not, if nothing it was given is left
+    /// without a checkpoint (`multilangd.checkpointAtShardEnd`).
+    pub async fn store_end(&mut self, progress: &dyn Progress) {
+        if self.checkpointer.is_complete() && self.store(Checkpoint::ShardEnd, progress).await.is_ok() {
+            info!(shard = %self.shard, "stored the end of the shard, as its child did not");
+        }
+    }
+
     /// Sends `line`, which tells the child to do `action`, and waits until it says that it has.
     ///
     /// # Errors
@@ -147,7 +163,11 @@ impl Conversation {
                     let reply = encode::checkpoint_reply(sequence.as_deref(), sub, error);
                     let late = |source| ChildFailure::Write { message: "checkpoint", source };
                     deadline = self.deadline(); // each message starts the clock anew (PROTOCOL.md section 5)
-                    within(deadline, self.child.send(&reply)).await.ok_or_else(|| self.late(action))?.map_err(late)?;
+                    match within(deadline, self.child.send(&reply)).await.ok_or_else(|| self.late(action))? {
+                        // what it answered before it ended is still in the pipe
+                        Err(_) if dialect::may_end(self.level, action) => {}
+                        sent => sent.map_err(late)?,
+                    }
                 }
                 Step::Skip { reason } => {
                     if matches!(reason, Skipped::Senseless(_)) {
@@ -185,20 +205,27 @@ impl Conversation {
                 warn!(shard = %self.shard, %rejected, "refused a checkpoint of the child");
                 Some(rejected.java_name())
             }
-            Decision::Write(at) => match self.held.checkpoint(at.clone()).await {
-                Ok(()) => {
-                    debug!(shard = %self.shard, checkpoint = %at, "checkpointed");
-                    progress.checkpointed(&self.shard, &at);
-                    self.checkpointer.written(at);
-                    None
-                }
-                Err(error) => {
-                    warn!(shard = %self.shard, checkpoint = %at, error = %chain(&error), "checkpoint was not stored");
-                    self.catch_up();
-                    Some(name_for_child(error).java_name())
-                }
-            },
+            Decision::Write(at) => {
+                let stored = self.store(at, progress).await;
+                stored.err().map(|error| name_for_child(error).java_name())
+            }
         }
+    }
+
+    async fn store(&mut self, at: Checkpoint, progress: &dyn Progress) -> Result<(), NotStored> {
+        let stored = self.held.checkpoint(at.clone()).await;
+        match &stored {
+            Ok(()) => {
+                debug!(shard = %self.shard, checkpoint = %at, "checkpointed");
+                progress.checkpointed(&self.shard, &at);
+                self.checkpointer.written(at);
+            }
+            Err(error) => {
+                warn!(shard = %self.shard, checkpoint = %at, error = %chain(error), "checkpoint was not stored");
+                self.catch_up();
+            }
+        }
+        stored
     }
 
     /// A checkpoint whose answer was lost may be known to be stored by now.

@@ -150,3 +150,38 @@ async fn without_a_limit_a_child_has_all_the_time_there_is() {
     talk.tell(Action::ShardEnded, br#"{"action":"shardEnded"}"#, &Unwatched).await.unwrap();
     assert_eq!(talk.shard, shard(0));
 }
+
+const SHUT_DOWN: Say = Say::Line(r#"{"action":"status","responseFor":"shutdown"}"#);
+
+#[tokio::test(start_paused = true)]
+async fn a_child_of_level_1_may_end_before_it_hears_that_its_checkpoint_is_stored() {
+    for (level, may) in [(ProtocolLevel::One, true), (ProtocolLevel::Two, false), (ProtocolLevel::Three, false)] {
+        let mut scene = scene(|_, _| vec![Say::Checkpoint(None), SHUT_DOWN, Say::End]);
+        scene.talk = scene.talk.at_level(level);
+        scene.talk.checkpointer().shard_ended();
+        let told = scene.talk.end(Action::ShardEnded, &Unwatched).await;
+        assert_eq!(told.is_ok(), may, "{level:?} {told:?}");
+        assert!(row(&scene.ground.table, 0).is_finished());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_that_ends_before_it_answers_an_end_has_failed_at_level_1_too() {
+    let mut scene = scene(|_, _| vec![Say::Checkpoint(None), Say::End]);
+    scene.talk = scene.talk.at_level(ProtocolLevel::One);
+    let failure = scene.talk.end(Action::ShardEnded, &Unwatched).await.unwrap_err();
+    assert!(matches!(failure, ChildFailure::Ended { .. }), "{failure}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_is_stored_for_a_child_only_if_it_checkpointed_its_last_record() {
+    for (checkpointed, stored) in [(9, Checkpoint::ShardEnd), (8, at(8))] {
+        let mut scene = scene(move |_, _| vec![Say::Checkpoint(Some(checkpointed.into())), Say::Answer]);
+        scene.tell(Action::ProcessRecords).await.unwrap();
+        scene.talk.store_end(&Unwatched).await;
+        assert_eq!(row(&scene.ground.table, 0).checkpoint, at(checkpointed), "the shard has not ended yet");
+        scene.talk.checkpointer().shard_ended();
+        scene.talk.store_end(&Unwatched).await;
+        assert_eq!((&row(&scene.ground.table, 0).checkpoint, scene.talk.checkpointer().last()), (&stored, &stored));
+    }
+}

@@ -11,8 +11,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use crate::child::encode;
 use crate::child::message::Action;
+use crate::child::{dialect, encode};
 use crate::config::Compatibility;
 use crate::consumer::end::hand_on;
 use crate::consumer::parent::wait_for_parents;
@@ -225,6 +225,9 @@ impl ShardTask {
             return self.fail_child(failure).await;
         }
         let Some(mut talk) = self.talk.take() else { return Outcome::EndNotCheckpointed };
+        if self.shared.processing.checkpoint_at_shard_end {
+            talk.store_end(&*self.shared.progress).await;
+        }
         let is_checkpointed = *talk.checkpointer().last() == Checkpoint::ShardEnd;
         talk.close(None).await;
         if is_checkpointed {
@@ -234,8 +237,8 @@ impl ShardTask {
         if self.held.standing() == Standing::Lost {
             return Outcome::LeaseGone;
         }
-        error!(%shard, "child did not checkpoint at the end of the shard; it must checkpoint in shardEnded, or the \
-            shards that follow cannot begin");
+        error!(%shard, "child did not checkpoint at the end of the shard; it must checkpoint in shardEnded, or, with \
+            multilangd.checkpointAtShardEnd, after its last record, or the shards that follow cannot begin");
         Outcome::EndNotCheckpointed
     }
 
@@ -245,13 +248,20 @@ impl ShardTask {
         debug!(%shard, ?call, "leaving shard");
         if call != Call::Lost {
             self.enter(ShardState::ShutdownRequested);
-            if let Err(failure) = self.tell_end(Action::ShutdownRequested).await {
-                warn!(%shard, %failure, "child failed while it was asked to stop");
+            match self.tell_end(Action::ShutdownRequested).await {
+                Err(failure) if self.may_be_gone(&failure) => {
+                    debug!(%shard, %failure, "child ended when asked to stop")
+                }
+                Err(failure) => warn!(%shard, %failure, "child failed while it was asked to stop"),
+                Ok(()) => {}
             }
             self.held.give_back().await;
         }
         let lost = self.tell_end(Action::LeaseLost).await;
         match (lost, call) {
+            (Err(failure), Call::Stop | Call::Wanted) if self.may_be_gone(&failure) => {
+                debug!(%shard, %failure, "child had ended when it was told to leave");
+            }
             (Err(failure), Call::Lost | Call::Wanted) => return self.fail_child(failure).await,
             (Err(failure), Call::Stop) => warn!(%shard, %failure, "child failed while it was told to leave"),
             (Ok(()), _) => {}
@@ -262,6 +272,12 @@ impl ShardTask {
         self.enter(ShardState::Released);
         info!(%shard, "left shard");
         Outcome::LeaseGone
+    }
+
+    /// Whether a child that was asked to stop failed in no other way than those of its generation do.
+    fn may_be_gone(&self, failure: &ChildFailure) -> bool {
+        let level = self.shared.processing.protocol_level;
+        failure.is_end() && dialect::may_end(level, Action::ShutdownRequested)
     }
 
     async fn fail_child(&mut self, failure: ChildFailure) -> Outcome {

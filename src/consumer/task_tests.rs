@@ -1,6 +1,7 @@
 use tokio::time::{Instant, sleep};
 
 use super::*;
+use crate::config::ProtocolLevel;
 use crate::consumer::testing::{Ground, Nursery, SILENCE, Say, obedient};
 use crate::consumer::{Stops, consume};
 use crate::coordinator::testing::{F, at, beside, lease, row, shard, worker};
@@ -270,4 +271,46 @@ async fn an_outage_shorter_than_the_failover_time_costs_nothing() {
     let (outcome, told, _) = scene.outcome().await;
     assert!(matches!(outcome, Outcome::Finished), "{outcome:?} {told:?}");
     assert!(!told.iter().any(|line| line.contains("Exception")), "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_ends_for_a_child_that_cannot_checkpoint_there_if_it_is_asked_for_and_nothing_is_left() {
+    for (is_behind, is_asked_for, ends) in [(false, true, true), (false, false, false), (true, true, false)] {
+        let script = move |life: usize, action: &str| match action {
+            "processRecords" if is_behind => vec![Say::Answer],
+            "shardEnded" => vec![Say::Answer],
+            _ => obedient(life, action),
+        };
+        let mut ground = Ground::new();
+        ground.processing.checkpoint_at_shard_end = is_asked_for;
+        ground.put();
+        ground.stream.split(&shard(0)).unwrap();
+        let (outcome, _, ground) = begin(ground, &fresh(), script).outcome().await;
+        assert_eq!(matches!(outcome, Outcome::Finished), ends, "{outcome:?}");
+        assert_eq!(matches!(outcome, Outcome::EndNotCheckpointed), !ends, "{outcome:?}");
+        assert_eq!(row(&ground.table, 0).is_finished(), ends);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_of_level_1_that_ends_when_asked_to_stop_stops_nobody() {
+    for knows_it in [true, false] {
+        for call in CALLS {
+            let script = move |life: usize, action: &str| match action {
+                "shutdownRequested" if knows_it => vec![Say::Checkpoint(None), Say::Answer, Say::End],
+                "shutdownRequested" => vec![Say::Work(SECOND), Say::End],
+                "shutdown" => vec![Say::End],
+                _ => obedient(life, action),
+            };
+            let mut ground = Ground::new();
+            ground.processing.protocol_level = ProtocolLevel::One;
+            let scene = begin(ground, &fresh(), script);
+            scene.ground.put();
+            sleep(SECOND).await;
+            scene.call(call).await;
+            let (outcome, _, _) = scene.outcome().await;
+            let was_asked = call != Call::Lost;
+            assert_eq!(matches!(outcome, Outcome::LeaseGone), was_asked, "{knows_it} {call:?} {outcome:?}");
+        }
+    }
 }

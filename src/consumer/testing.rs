@@ -36,7 +36,7 @@ pub(crate) enum Say {
     Checkpoint(Option<u64>),
     /// Works.
     Work(Duration),
-    /// Closes its output.
+    /// Ends; as the last of its acts, without having waited for the replies to what it said before.
     End,
 }
 
@@ -108,6 +108,9 @@ impl Child for Scripted {
         let message: serde_json::Value = serde_json::from_slice(line).unwrap();
         let action = message["action"].as_str().unwrap().to_owned();
         if action == "checkpoint" {
+            if let Some((Say::End, _)) = self.acts.back() {
+                return Err(std::io::ErrorKind::BrokenPipe.into());
+            }
             self.note(format!("checkpoint {}", message["error"].as_str().unwrap_or("stored")));
             return Ok(());
         }
@@ -150,12 +153,23 @@ pub(crate) struct Ground {
     pub(crate) table: MemoryStore,
     pub(crate) stream: Arc<MemoryStream>,
     pub(crate) keepers: JoinSet<()>,
+    pub(crate) processing: Processing,
 }
 
 impl Ground {
     pub(crate) fn new() -> Self {
         let clock = Arc::new(PausedClock::new(NOW));
-        Self { table: MemoryStore::new(), stream: Arc::new(MemoryStream::new(1, clock)), keepers: JoinSet::new() }
+        let processing = Processing {
+            call_for_empty_lists: false,
+            skip_shard_sync_if_leases_exist: false,
+            child_timeout: Some(Duration::from_secs(60)),
+            task_backoff: Duration::from_millis(500),
+            shutdown_grace: Duration::from_secs(20),
+            protocol_level: ProtocolLevel::Three,
+            checkpoint_at_shard_end: false,
+        };
+        let stream = Arc::new(MemoryStream::new(1, clock));
+        Self { table: MemoryStore::new(), stream, keepers: JoinSet::new(), processing }
     }
 
     /// Puts the lease into the table and keeps it.
@@ -180,14 +194,7 @@ impl Ground {
             source: Arc::new(PollingSource::in_memory(self.stream.clone(), polling, initial, clock)),
             launcher,
             progress: Arc::new(Unwatched),
-            processing: Processing {
-                call_for_empty_lists: false,
-                skip_shard_sync_if_leases_exist: false,
-                child_timeout: Some(Duration::from_secs(60)),
-                task_backoff: Duration::from_millis(500),
-                shutdown_grace: Duration::from_secs(20),
-                protocol_level: ProtocolLevel::Three,
-            },
+            processing: self.processing.clone(),
             compatibility: Compatibility::Safe,
             parent_poll: Duration::from_secs(10),
             read_ahead: PrefetchLimits::POLLING,

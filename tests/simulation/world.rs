@@ -147,6 +147,7 @@ impl World {
                 task_backoff: Duration::from_millis(500),
                 shutdown_grace: GRACE,
                 protocol_level: ProtocolLevel::Three,
+                checkpoint_at_shard_end: false,
             },
             compatibility: Compatibility::Safe,
             parent_poll: config.parent_poll_interval,
