@@ -224,7 +224,10 @@ async fn source(
     Ok(match &config.retrieval {
         Retrieval::Polling(polling) => {
             info!(idle = ?polling.idle, max_records = polling.max_records, "reading by polling (GetRecords)");
-            Arc::new(PollingSource::new(kinesis.clone(), polling.clone(), config.initial_position, clock.clone()))
+            Arc::new(
+                PollingSource::new(kinesis.clone(), polling.clone(), config.initial_position, clock.clone())
+                    .in_the_way_of(config.compatibility),
+            )
         }
         Retrieval::FanOut(fan_out) => {
             info!(
@@ -232,7 +235,10 @@ async fn source(
                 "reading by enhanced fan-out, which AWS bills by consumer and shard; retrievalMode = POLLING turns it off"
             );
             let arn = consumer_arn(kinesis, fan_out).await?;
-            Arc::new(FanOutSource::new(kinesis.clone(), arn, config.initial_position, clock.clone()))
+            Arc::new(
+                FanOutSource::new(kinesis.clone(), arn, config.initial_position, clock.clone())
+                    .in_the_way_of(config.compatibility),
+            )
         }
     })
 }

@@ -16,6 +16,7 @@ use super::start::Position;
 use super::{Batch, RecordReader, RecordSource};
 use crate::backoff::Backoff;
 use crate::clock::Clock;
+use crate::config::Compatibility;
 use crate::stream::fetch::{Event, FetchError};
 use crate::stream::kinesis::Kinesis;
 use crate::types::{Checkpoint, InitialPosition, ShardId};
@@ -38,6 +39,7 @@ pub struct FanOutSource {
     consumer_arn: Arc<str>,
     initial: InitialPosition,
     clock: Arc<dyn Clock>,
+    compatibility: Compatibility,
 }
 
 impl FanOutSource {
@@ -50,7 +52,14 @@ impl FanOutSource {
         initial: InitialPosition,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { api: kinesis, consumer_arn: consumer_arn.into(), initial, clock }
+        let compatibility = Compatibility::Safe;
+        Self { api: kinesis, consumer_arn: consumer_arn.into(), initial, clock, compatibility }
+    }
+
+    /// Begins in the way of Java where that loses records, if that is wanted.
+    #[must_use]
+    pub fn in_the_way_of(self, compatibility: Compatibility) -> Self {
+        Self { compatibility, ..self }
     }
 }
 
@@ -61,7 +70,7 @@ impl RecordSource for FanOutSource {
             consumer_arn: Arc::clone(&self.consumer_arn),
             clock: Arc::clone(&self.clock),
             shard: shard.clone(),
-            position: Position::new(from.clone(), self.initial),
+            position: Position::new(from.clone(), self.initial).in_the_way_of(self.compatibility),
             feed: None,
             due: Instant::now() + SPREAD.mul_f64(fastrand::f64()),
             faults: Episode::default(),

@@ -10,6 +10,7 @@ fn reader(script: &Arc<Script>, from: &Checkpoint) -> Box<dyn RecordReader> {
         consumer_arn: "arn:consumer".into(),
         initial: InitialPosition::TrimHorizon,
         clock,
+        compatibility: Compatibility::Safe,
     };
     open(&source, from)
 }

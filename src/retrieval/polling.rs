@@ -16,7 +16,7 @@ use super::start::Position;
 use super::{Batch, RecordReader, RecordSource};
 use crate::backoff::Backoff;
 use crate::clock::Clock;
-use crate::config::Polling;
+use crate::config::{Compatibility, Polling};
 use crate::stream::fetch::{Answer, FetchError};
 use crate::stream::kinesis::Kinesis;
 use crate::stream::memory::MemoryStream;
@@ -66,6 +66,7 @@ pub struct PollingSource {
     limits: ReadLimits,
     initial: InitialPosition,
     clock: Arc<dyn Clock>,
+    compatibility: Compatibility,
 }
 
 impl PollingSource {
@@ -87,7 +88,13 @@ impl PollingSource {
     }
 
     fn over(api: Arc<dyn ShardApi>, settings: Polling, initial: InitialPosition, clock: Arc<dyn Clock>) -> Self {
-        Self { api, settings, limits: ReadLimits::SERVICE, initial, clock }
+        Self { api, settings, limits: ReadLimits::SERVICE, initial, clock, compatibility: Compatibility::Safe }
+    }
+
+    /// Begins in the way of Java where that loses records, if that is wanted.
+    #[must_use]
+    pub fn in_the_way_of(self, compatibility: Compatibility) -> Self {
+        Self { compatibility, ..self }
     }
 
     /// Keeps to other limits than the service's.
@@ -105,7 +112,7 @@ impl RecordSource for PollingSource {
             limits: self.limits,
             clock: Arc::clone(&self.clock),
             shard: shard.clone(),
-            position: Position::new(from.clone(), self.initial),
+            position: Position::new(from.clone(), self.initial).in_the_way_of(self.compatibility),
             iterator: None,
             due: Instant::now(),
             faults: Episode::default(),

@@ -3,6 +3,7 @@
 //! The rule that closes the loss windows of RETRIEVAL.md sections 1.6 and 2.6: a place is behind a record only if
 //! that record was taken, and the meaning of "newest" is fixed when it is first asked for.
 
+use crate::config::Compatibility;
 use crate::record::Record;
 use crate::stream::fetch::IteratorStart;
 use crate::types::{Checkpoint, EpochMillis, InitialPosition, NotASequenceNumber, SequenceNumber};
@@ -17,13 +18,24 @@ pub struct Position {
     /// Where the service says to go on; may lie behind the last record.
     taken: Option<SequenceNumber>,
     latest_since: Option<EpochMillis>,
+    /// A request to begin was taken by the service.
+    begun: bool,
+    compatibility: Compatibility,
 }
 
 impl Position {
     /// A reader that has taken nothing yet. `initial` says what time [`Checkpoint::AtTimestamp`] stands for.
     #[must_use]
     pub fn new(checkpoint: Checkpoint, initial: InitialPosition) -> Self {
-        Self { checkpoint, initial, record: None, taken: None, latest_since: None }
+        let compatibility = Compatibility::Safe;
+        Self { checkpoint, initial, record: None, taken: None, latest_since: None, begun: false, compatibility }
+    }
+
+    /// The same, or as Java does it: any later request is AFTER the checkpoint, or at the newest record of that time,
+    /// and what lies between is lost (Source: RETRIEVAL.md sections 1.6 and 2.6).
+    #[must_use]
+    pub fn in_the_way_of(self, compatibility: Compatibility) -> Self {
+        Self { compatibility, ..self }
     }
 
     /// Where the next iterator or subscription begins.
@@ -34,6 +46,13 @@ impl Position {
     pub fn start(&self) -> IteratorStart {
         if let Some(taken) = &self.taken {
             return IteratorStart::After(taken.clone());
+        }
+        if self.begun && self.compatibility == Compatibility::Strict {
+            match &self.checkpoint {
+                Checkpoint::At(place) => return IteratorStart::After(place.sequence.clone()),
+                Checkpoint::Latest => return IteratorStart::Latest,
+                Checkpoint::AtTimestamp | Checkpoint::TrimHorizon | Checkpoint::ShardEnd => {}
+            }
         }
         match (&self.checkpoint, self.initial, self.latest_since) {
             (Checkpoint::At(place), _, _) => IteratorStart::At(place.sequence.clone()),
@@ -52,6 +71,7 @@ impl Position {
     /// The service has taken a request to begin at `start`, which was sent at `sent`. The first time that it was
     /// the newest record fixes the moment for all later requests.
     pub fn began(&mut self, start: &IteratorStart, sent: EpochMillis) {
+        self.begun = true;
         if *start == IteratorStart::Latest {
             self.latest_since.get_or_insert(sent);
         }
@@ -123,6 +143,22 @@ mod tests {
     const NOON: InitialPosition = InitialPosition::AtTimestamp(EpochMillis(12));
     const LATEST: InitialPosition = InitialPosition::Latest;
     const HORIZON: InitialPosition = InitialPosition::TrimHorizon;
+
+    #[test]
+    fn in_strict_mode_a_second_request_skips_what_java_skips() {
+        let table = [
+            // checkpoint    first                              again
+            (at("7", 0), IteratorStart::At(number("7")), IteratorStart::After(number("7"))),
+            (Checkpoint::Latest, IteratorStart::Latest, IteratorStart::Latest),
+            (Checkpoint::TrimHorizon, IteratorStart::TrimHorizon, IteratorStart::TrimHorizon),
+        ];
+        for (checkpoint, first, again) in table {
+            let mut position = Position::new(checkpoint, HORIZON).in_the_way_of(Compatibility::Strict);
+            assert_eq!(position.start(), first);
+            position.began(&first, EpochMillis(100));
+            assert_eq!(position.start(), again, "{first:?}");
+        }
+    }
 
     #[test]
     fn a_reader_that_has_taken_nothing_begins_at_its_checkpoint_however_often_it_asks() {
