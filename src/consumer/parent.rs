@@ -17,7 +17,7 @@ const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// Returns when no parent of `lease` holds it back any more. Cancel-safe.
 pub(super) async fn wait_for_parents(shared: &Shared, lease: &Lease) {
     let backoff = Backoff::new(FIRST_WAIT, shared.parent_poll.max(FIRST_WAIT));
-    let mut looks = 0;
+    let (mut looks, mut failing) = (0, false);
     loop {
         let ended = shared.ended.notified(); // before the look, so that no end falls between
         match first_unfinished(shared, lease).await {
@@ -30,9 +30,11 @@ pub(super) async fn wait_for_parents(shared: &Shared, lease: &Lease) {
             Ok(Some(parent)) if looks == 0 => {
                 info!(shard = %lease.shard, %parent, "waiting for the parent shard to be finished");
             }
-            Ok(Some(_)) => {}
+            Ok(Some(_)) => failing = false,
+            Err(_) if failing => {}
             Err(error) => {
-                warn!(shard = %lease.shard, error = %chain(&error), "parent's lease could not be read, trying on")
+                failing = true;
+                warn!(shard = %lease.shard, error = %chain(&error), "parent's lease could not be read, trying on");
             }
         }
         looks += 1;
