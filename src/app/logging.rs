@@ -7,7 +7,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use tracing::warn;
-use tracing_subscriber::filter::{EnvFilter, FilterExt as _, LevelFilter, filter_fn};
+use tracing_subscriber::filter::{FilterExt as _, LevelFilter, Targets, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, Registry};
@@ -28,8 +28,6 @@ use format::Format;
 use output::Output;
 use setup::{Log, Setup};
 
-/// Level of everything that nothing else names: ours at info, libraries only when something is odd.
-const DEFAULT: &str = "warn,multilangd=info";
 /// Our own variable and the one of the field; the first one that is there counts.
 const VARIABLES: [&str; 2] = ["KCL_LOG", "RUST_LOG"];
 
@@ -120,7 +118,7 @@ fn own_format(name: &str) -> Result<Format, String> {
 }
 
 /// Directives of the option or of a variable; a bare level is ours, and the libraries stay quiet unless it is worse.
-fn directives(choice: &Choice, variables: &BTreeMap<String, String>) -> Result<Option<EnvFilter>, String> {
+fn directives(choice: &Choice, variables: &BTreeMap<String, String>) -> Result<Option<Targets>, String> {
     let from_variable = || VARIABLES.iter().find_map(|name| Some((*name, variables.get(*name)?)));
     let (name, text) = match (&choice.level, from_variable()) {
         (Some(text), _) => ("--log-level", text),
@@ -131,7 +129,7 @@ fn directives(choice: &Choice, variables: &BTreeMap<String, String>) -> Result<O
         Some(level) => format!("{},multilangd={}", level.0.min(LevelFilter::WARN), level.0),
         None => text.clone(),
     };
-    match EnvFilter::try_new(&text) {
+    match text.parse::<Targets>() {
         Ok(filter) => Ok(Some(filter)),
         Err(error) if name == "--log-level" => {
             Err(format!("`--log-level {text}`: expected trace, debug, info, warn, error, off or directives ({error})"))
@@ -144,7 +142,14 @@ fn directives(choice: &Choice, variables: &BTreeMap<String, String>) -> Result<O
     }
 }
 
-fn install(setup: Option<Setup>, format: Option<Format>, directives: Option<EnvFilter>) {
+/// What is logged when nobody says otherwise: ours at info, libraries only when something is odd.
+///
+/// `Targets` and not `EnvFilter`: the latter brings a regular expression engine, a megabyte of resident code.
+fn usual() -> Targets {
+    Targets::new().with_default(LevelFilter::WARN).with_target("multilangd", LevelFilter::INFO)
+}
+
+fn install(setup: Option<Setup>, format: Option<Format>, directives: Option<Targets>) {
     let from_file = setup.is_some();
     let setup = setup.unwrap_or_else(|| {
         let terminal = std::io::stdout().is_terminal();
@@ -162,7 +167,7 @@ fn install(setup: Option<Setup>, format: Option<Format>, directives: Option<EnvF
             Registry::default().with(log.with_filter(filter.and(loudest))).try_init()
         }
         directives => {
-            let filter = directives.unwrap_or_else(|| EnvFilter::new(DEFAULT));
+            let filter = directives.unwrap_or_else(usual);
             // spans carry the shard, whatever the level of the lines
             let spans = filter_fn(|metadata| metadata.is_span() && names::is_ours(metadata.target()));
             Registry::default().with(log.with_filter(filter.or(spans))).try_init()
@@ -174,7 +179,8 @@ fn install(setup: Option<Setup>, format: Option<Format>, directives: Option<EnvF
 /// of their own to show.
 pub fn start_quietly() {
     let text = VARIABLES.iter().find_map(|name| std::env::var(name).ok());
-    let filter = text.and_then(|text| EnvFilter::try_new(text).ok()).unwrap_or_else(|| EnvFilter::new("error"));
+    let filter =
+        text.and_then(|text| text.parse().ok()).unwrap_or_else(|| Targets::new().with_default(LevelFilter::ERROR));
     let log = Setup::single(Output::Error, Format::Human { colours: std::io::stderr().is_terminal() });
     let log = Log::new(log.appenders, log.routes).with_filter(filter);
     let _already_begun = Registry::default().with(log).try_init();
