@@ -164,6 +164,7 @@ fn help_and_version_are_answered() {
         for word in ["--properties-file", "--log-configuration", "--strict", "--log-format", "check", "KCL_REAL_JAVA"] {
             assert!(ran.out.contains(word), "{words:?}: no {word}");
         }
+        assert!(ran.out.contains("\n  check  "), "{words:?}: commands stand below each other");
     }
     assert_eq!(world.run(&["--version"]).out, format!("multilangd {}\n", env!("CARGO_PKG_VERSION")));
     let check = world.run(&["check", "--help"]);

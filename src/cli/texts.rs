@@ -42,14 +42,14 @@ Commands; `multilangd COMMAND --help` tells more:
 ";
 
 /// One line about each command.
-pub const COMMANDS: &str = "\
-  check       prints the effective configuration of a properties file, its warnings or its errors
+pub const COMMANDS: &str =
+    "  check       prints the effective configuration of a properties file, its warnings or its errors
 ";
 
 /// Those of the feature `local`.
 #[cfg(feature = "local")]
-pub const LOCAL_COMMANDS: &str = "\
-  demo        shows records flow: embedded Kinesis and DynamoDB, a stream that is split and merged, a real child
+pub const LOCAL_COMMANDS: &str =
+    "  demo        shows records flow: embedded Kinesis and DynamoDB, a stream that is split and merged, a real child
   local       serves the embedded Kinesis and DynamoDB until it is stopped
   put         puts lines of standard input, or words, into a stream
 ";
