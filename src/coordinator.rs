@@ -43,6 +43,7 @@ pub mod sync;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tree;
+mod view;
 
 /// Assignments that may wait for the worker to take them.
 const ASSIGNMENTS: usize = 64;

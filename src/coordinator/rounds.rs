@@ -13,17 +13,16 @@ use tracing::{debug, info, warn};
 
 use crate::backoff::Backoff;
 use crate::coordinator::age::LeaseWatch;
-use crate::coordinator::assign::{FleetView, Need, Step, plan};
+use crate::coordinator::assign::{FleetView, Step, plan};
 use crate::coordinator::held::Holdings;
 use crate::coordinator::leader::Leadership;
 use crate::coordinator::renew::{Proof, chain};
 use crate::coordinator::sync::{Audit, SyncError, create_first, create_missing};
+use crate::coordinator::view::{Look, is_active};
 use crate::coordinator::{Fleet, WRITES_AT_ONCE};
 use crate::lease::{FleetRows, Lease, LeaseStoreError, WorkerRow, Written};
-use crate::types::{EpochMillis, WorkerId};
+use crate::types::WorkerId;
 
-/// A load row older than this is that of a dead worker (Source: LEASES.md section 4: twice the report interval).
-const ROW_FRESH: Duration = Duration::from_secs(60);
 /// A lock that has not moved for this long missed a heartbeat (they come every 30 s).
 const LOCK_SILENT: Duration = Duration::from_secs(40);
 /// Time between two audits of the ring (Source: KCL 3.x `leasesRecoveryAuditorExecutionFrequencyMillis`).
@@ -189,28 +188,8 @@ impl Rounds {
     }
 
     fn view(&self, rows: &FleetRows, dead: &BTreeSet<WorkerId>, now: Instant) -> FleetView {
-        let handoff_limit = self.fleet.config.graceful_handoff_timeout + self.fleet.config.failover_time;
-        let need = |lease: &Lease| {
-            if lease.owner.is_none() || self.is_expired(lease, now) {
-                return Need::Owner;
-            }
-            match self.watch.handoff_age(lease, now) {
-                Some(age) if age > handoff_limit => Need::ForcedHandoff,
-                Some(_) => Need::Patience,
-                None => Need::Nothing,
-            }
-        };
-        let wall = self.fleet.clock.now();
-        let alive = rows.workers.iter().filter(|row| is_active(row, wall) && !dead.contains(&row.worker));
-        let mut workers: Vec<WorkerId> = alive.map(|row| row.worker.clone()).collect();
-        if !workers.contains(&self.fleet.me) {
-            workers.push(self.fleet.me.clone()); // our own row may be on its way
-        }
-        FleetView {
-            leases: rows.leases.iter().map(|lease| (lease.clone(), need(lease))).collect(),
-            workers,
-            max_leases_per_worker: self.fleet.config.max_leases_for_worker,
-        }
+        let (watch, config, me) = (&self.watch, &self.fleet.config, &self.fleet.me);
+        Look { rows, watch, dead, config, me, now, wall: self.fleet.clock.now() }.view()
     }
 
     /// Whether the leader is gone, though its lock is still there: the lock may stay for two minutes after a crash.
@@ -314,16 +293,6 @@ impl Rounds {
         let interval = if waiting { interval.min(self.fleet.config.failover_time / 4) } else { interval };
         until_expiry.map_or(interval, |until| until.min(interval))
     }
-}
-
-/// Whether the row's worker lives and can be given leases (Source: LEASES.md section 4).
-fn is_active(row: &WorkerRow, now: EpochMillis) -> bool {
-    let Some(updated) = row.last_update_seconds else { return false };
-    let fresh = updated.saturating_mul(1000) >= now.before(ROW_FRESH).0;
-    let ranged =
-        row.stats.keys().all(|name| row.operating_ranges.get(name).is_some_and(|range| range.first() > Some(&0.0)));
-    let failing = row.stats.values().any(|values| values.last() == Some(&-1.0));
-    fresh && ranged && !failing
 }
 
 #[cfg(test)]

@@ -1,5 +1,3 @@
-use std::collections::BTreeMap;
-
 use tokio::sync::mpsc;
 
 use super::*;
@@ -8,37 +6,6 @@ use crate::coordinator::testing::{F, NOW, beside, fleet, lease, load_row, row, s
 use crate::lease::memory::MemoryStore;
 use crate::lease::memory::faults::{Fault, Operation};
 use crate::lease::{LeaseStore, StateStore};
-
-fn load(updated: Option<i64>, stats: &[(&str, &[f64])], ranges: &[(&str, &[f64])]) -> WorkerRow {
-    let map =
-        |pairs: &[(&str, &[f64])]| pairs.iter().map(|(k, v)| ((*k).to_owned(), v.to_vec())).collect::<BTreeMap<_, _>>();
-    WorkerRow {
-        worker: WorkerId::new("w"),
-        last_update_seconds: updated,
-        stats: map(stats),
-        operating_ranges: map(ranges),
-        support_code: Some(1),
-        support_update_seconds: updated,
-    }
-}
-
-#[test]
-fn only_fresh_and_whole_load_rows_count_as_alive() {
-    let now = EpochMillis(1_000_000_000);
-    let table = [
-        (load(Some(1_000_000), &[], &[]), true),
-        (load(Some(1_000_000 - 60), &[], &[]), true),
-        (load(Some(1_000_000 - 61), &[], &[]), false),
-        (load(None, &[], &[]), false),
-        (load(Some(1_000_000), &[("C", &[40.0])], &[("C", &[100.0])]), true),
-        (load(Some(1_000_000), &[("C", &[40.0])], &[]), false),
-        (load(Some(1_000_000), &[("C", &[40.0])], &[("C", &[0.0])]), false),
-        (load(Some(1_000_000), &[("C", &[40.0, -1.0])], &[("C", &[100.0])]), false),
-    ];
-    for (row, alive) in table {
-        assert_eq!(is_active(&row, now), alive, "{row:?}");
-    }
-}
 
 /// One worker's looks at a table, without a lock of its own: the test says who leads.
 struct Side {
