@@ -19,6 +19,7 @@ use crate::consumer::Shared;
 use crate::coordinator::Fleet;
 use crate::coordinator::renew::chain;
 use crate::coordinator::start::StartError;
+use crate::host::machine::Machine;
 use crate::lease::dynamodb::DynamoDbStore;
 use crate::progress::{Progress, Unwatched};
 use crate::retrieval::RecordSource;
@@ -179,6 +180,7 @@ async fn build(config: Config, clients: aws::Clients, progress: Arc<dyn Progress
         state: store.clone(),
         catalog: kinesis,
         clock,
+        host: Arc::new(Machine::new(&config.surroundings)),
         config: config.coordination,
         initial: config.initial_position,
         me: config.worker_id,

@@ -1,5 +1,6 @@
 //! The validated configuration of one daemon.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -192,8 +193,25 @@ pub struct Coordination {
     pub max_list_shards_retries: u32,
     /// `workerMetricsReporterFreqInMillis`.
     pub worker_metrics_interval: Duration,
+    /// How the CPU is measured for those reports; `None` is `disableWorkerMetrics = true`.
+    pub cpu_sampling: Option<CpuSampling>,
     /// `schedulerInitializationBackoffTimeMillis`: wait between two of the 20 start attempts.
     pub initialization_backoff: Duration,
+}
+
+/// How the CPU is sampled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CpuSampling {
+    /// `inMemoryWorkerMetricsCaptureFrequencyMillis`: pause between two samples, above zero.
+    pub every: Duration,
+    /// `noOfPersistedMetricsPerWorkerMetrics`: averages that a report holds at most.
+    pub kept: NonZeroUsize,
+}
+
+impl Default for CpuSampling {
+    fn default() -> Self {
+        Self { every: Duration::from_secs(1), kept: NonZeroUsize::new(10).expect("ten is not zero") }
+    }
 }
 
 /// Settings of the child and of the records given to it.

@@ -23,6 +23,7 @@ use crate::coordinator::leader::{LeaderLock, Leadership};
 use crate::coordinator::renew::{HeldLease, chain};
 use crate::coordinator::rounds::Rounds;
 use crate::coordinator::stats::Reporter;
+use crate::host::Host;
 use crate::lease::{Lease, LeaseStore, LeaseStoreError, StateStore};
 use crate::stream::StreamCatalog;
 use crate::types::{InitialPosition, WorkerId};
@@ -67,6 +68,8 @@ pub struct Fleet {
     pub catalog: Arc<dyn StreamCatalog>,
     /// Wall time.
     pub clock: Arc<dyn Clock>,
+    /// The machine, for its load.
+    pub host: Arc<dyn Host>,
     /// Settings.
     pub config: Coordination,
     /// Where shards without a checkpoint begin.

@@ -321,8 +321,8 @@ pub trait StateStore: Send + Sync + 'static {
     /// Deletes our lock; `false` if it is not ours any more.
     async fn release_lock(&self, row: &LockRow) -> Result<bool, LeaseStoreError>;
 
-    /// Writes a worker's load, unconditionally.
-    async fn put_worker(&self, row: &WorkerRow) -> Result<(), LeaseStoreError>;
+    /// Writes a worker's load, unconditionally; says what `lut` (seconds) was there before.
+    async fn put_worker(&self, row: &WorkerRow) -> Result<Option<i64>, LeaseStoreError>;
 
     /// Deletes a worker's load while its `lut` is still `seen` (seconds); `false` if it is not.
     async fn delete_worker(&self, worker: &WorkerId, seen: i64) -> Result<bool, LeaseStoreError>;

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | 0 | [`types`], [`backoff`] |
 //! | 1 | [`clock`], [`checkpoint`], [`record`], [`config`] |
-//! | 2 | [`progress`], [`lease`], [`stream`], [`child`] |
+//! | 2 | [`progress`], [`lease`], [`stream`], [`child`], [`host`] |
 //! | 3 | [`retrieval`], [`coordinator`] |
 //! | 4 | [`consumer`] |
 //! | 5 | [`worker`] |
@@ -22,6 +22,7 @@ pub mod clock;
 pub mod config;
 pub mod consumer;
 pub mod coordinator;
+pub mod host;
 pub mod lease;
 #[cfg(feature = "local")]
 pub mod local;

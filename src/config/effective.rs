@@ -2,16 +2,17 @@
 //!
 //! Every difference made here is off in strict mode.
 
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::Path;
 use std::time::Duration;
 
 use super::bean::{Bean, Value};
 use super::own::Own;
 use super::report::{Report, Stage};
-use super::resolved::{LeaseManagementConfig, Resolved, Specific};
+use super::resolved::{Balancing, LeaseManagementConfig, Resolved, Specific};
 use super::{
-    Compatibility, Config, Coordination, Credentials, CredentialsProvider, Environment, FanOut, Polling, Processing,
-    ProtocolLevel, Retrieval, Surroundings, TableSettings,
+    Compatibility, Config, Coordination, CpuSampling, Credentials, CredentialsProvider, Environment, FanOut, Polling,
+    Processing, ProtocolLevel, Retrieval, Surroundings, TableSettings,
 };
 use crate::types::{InitialPosition, WorkerId};
 
@@ -121,6 +122,16 @@ impl Millis<'_> {
         effective
     }
 
+    /// `None` and a warning where Java cannot start, or writes no row: zero and below.
+    fn above_zero(&mut self, key: &str, value: i64) -> Option<NonZeroU64> {
+        let given = u64::try_from(value).ok().and_then(NonZeroU64::new);
+        if given.is_none() {
+            let message = format!("`{key} = {value}`: expected 1 or more; the default is used; correct it");
+            self.report.warn(key, message);
+        }
+        given
+    }
+
     fn duration(&mut self, key: &str, value: i64, default: i64) -> Duration {
         Duration::from_millis(self.at_least_zero(key, value, default).unsigned_abs())
     }
@@ -212,12 +223,28 @@ fn coordination(resolved: &Resolved, leases: &LeaseManagementConfig, take: &mut 
             balancing.worker_metrics_reporter_freq_in_millis,
             30_000,
         ),
+        cpu_sampling: cpu_sampling(balancing, take),
         initialization_backoff: take.duration(
             "schedulerInitializationBackoffTimeMillis",
             coordinator.scheduler_initialization_backoff_time_millis,
             1_000,
         ),
     }
+}
+
+fn cpu_sampling(balancing: &Balancing, take: &mut Millis<'_>) -> Option<CpuSampling> {
+    let CpuSampling { every, kept } = CpuSampling::default();
+    if balancing.disable_worker_metrics {
+        return None;
+    }
+    let kept_given = balancing.no_of_persisted_metrics_per_worker_metrics;
+    let every_given = balancing.in_memory_worker_metrics_capture_frequency_millis;
+    let every_given = take.above_zero("inMemoryWorkerMetricsCaptureFrequencyMillis", every_given);
+    let kept_given = take.above_zero("noOfPersistedMetricsPerWorkerMetrics", kept_given);
+    Some(CpuSampling {
+        every: every_given.map_or(every, |millis| Duration::from_millis(millis.get())),
+        kept: kept_given.and_then(|kept| NonZeroUsize::try_from(kept).ok()).unwrap_or(kept),
+    })
 }
 
 fn processing(resolved: &Resolved, bean: &Bean, grace_given: bool, take: &mut Millis<'_>) -> Processing {

@@ -316,17 +316,11 @@ pub static KEYS: [Key; 105] = [
     bean(LOAD, key("workerMetricsTags", Kind::Tags, "none", NotYet, "its tags")),
     bean(
         BALANCE,
-        key("inMemoryWorkerMetricsCaptureFrequencyMillis", Kind::Long, "1000", NotYet, "period of load samples"),
+        key("inMemoryWorkerMetricsCaptureFrequencyMillis", Kind::Long, "1000", Yes, "period of load samples"),
     ),
     bean(BALANCE, key("workerMetricsReporterFreqInMillis", Kind::Long, "30000", Yes, "period of load reports")),
-    bean(
-        BALANCE,
-        key("noOfPersistedMetricsPerWorkerMetrics", Kind::Int, "10", NotYet, "load samples kept in a report"),
-    ),
-    bean(
-        BALANCE,
-        key("disableWorkerMetrics", Kind::BoxedBool, "false", NotYet, "balance by lease counts, not by load"),
-    ),
+    bean(BALANCE, key("noOfPersistedMetricsPerWorkerMetrics", Kind::Int, "10", Yes, "load samples kept in a report")),
+    bean(BALANCE, key("disableWorkerMetrics", Kind::BoxedBool, "false", Yes, "report no CPU, balance by throughput")),
     bean(
         BALANCE,
         key("maxThroughputPerHostKBps", Kind::Double, "1.7976931348623157E308", NotYet, "throughput one host may take"),

@@ -24,6 +24,10 @@ pub struct Surroundings {
     pub http_proxy: Option<Proxy>,
     /// Proxy of requests to `https` endpoints.
     pub https_proxy: Option<Proxy>,
+    /// `ECS_CONTAINER_METADATA_URI`: metadata of an older ECS agent.
+    pub ecs_metadata_v3: Option<String>,
+    /// `ECS_CONTAINER_METADATA_URI_V4`: metadata of our container and its task.
+    pub ecs_metadata_v4: Option<String>,
     /// `AWS_CA_BUNDLE`: more certificate authorities, PEM.
     pub ca_bundle: Option<PathBuf>,
 }
@@ -113,6 +117,8 @@ impl Surroundings {
             metadata_disabled: !environment.may_ask_instance_metadata(),
             https_proxy: first(&FOR_HTTPS).or_else(|| http_proxy.clone()),
             http_proxy,
+            ecs_metadata_v3: environment.variable("ECS_CONTAINER_METADATA_URI").map(str::to_owned),
+            ecs_metadata_v4: environment.variable("ECS_CONTAINER_METADATA_URI_V4").map(str::to_owned),
             ca_bundle: environment.variable("AWS_CA_BUNDLE").map(PathBuf::from),
         }
     }

@@ -1,5 +1,6 @@
 //! Table tests, one for each quirk; the golden cases hold the values themselves.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
 
@@ -181,6 +182,22 @@ fn a_worker_id_that_could_be_another_row_is_refused_in_safe_mode_only() {
 }
 
 #[test]
+fn the_cpu_is_sampled_as_the_file_says() {
+    let sampling = |lines: &str| outcome(&format!("{BASE}{lines}"), false).unwrap().config.coordination.cpu_sampling;
+    let every_second = CpuSampling { every: Duration::from_secs(1), kept: NonZeroUsize::new(10).unwrap() };
+    assert_eq!(sampling(""), Some(every_second));
+    let other = "inMemoryWorkerMetricsCaptureFrequencyMillis = 500\nnoOfPersistedMetricsPerWorkerMetrics = 3\n";
+    let half = CpuSampling { every: Duration::from_millis(500), kept: NonZeroUsize::new(3).unwrap() };
+    assert_eq!(sampling(other), Some(half));
+    assert_eq!(sampling("disableWorkerMetrics = true\n"), None);
+    for line in ["inMemoryWorkerMetricsCaptureFrequencyMillis = -5", "noOfPersistedMetricsPerWorkerMetrics = -1"] {
+        assert_eq!(sampling(&format!("{line}\n")), Some(every_second), "{line}");
+        let said = warnings(line);
+        assert!(said.iter().any(|said| said.contains(line) && said.contains("expected 1 or more")), "{line}: {said:?}");
+    }
+}
+
+#[test]
 fn names_of_the_first_sdk_are_taken_unless_strict() {
     let table = [
         ("DefaultAWSCredentialsProviderChain", vec![CredentialsProvider::Default]),
@@ -254,10 +271,12 @@ fn what_java_swallows_is_said() {
 
 #[test]
 fn keys_not_honoured_yet_are_named_in_one_line() {
-    let said = warnings("metricsLevel = SUMMARY\nmetricsBufferTimeMillis = 5\ndisableWorkerMetrics = true");
+    let said = warnings("metricsLevel = SUMMARY\nmetricsBufferTimeMillis = 5\nkinesisClient.fipsEnabled = true");
     assert_eq!(said.len(), 1, "{said:?}");
     assert!(
-        ["metricsLevel", "metricsBufferTimeMillis", "disableWorkerMetrics"].iter().all(|key| said[0].contains(key))
+        ["metricsLevel", "metricsBufferTimeMillis", "kinesisClient.fipsEnabled"]
+            .iter()
+            .all(|key| said[0].contains(key))
     );
 }
 

@@ -1,73 +1,69 @@
-//! Tells the fleet that this worker lives, and what it can: the load row.
+//! Tells the fleet that this worker lives, and how busy it is: the metric row.
 //!
-//! A worker without a fresh row gets no leases (Source: LEASES.md section 4). CPU is reported only on platforms where
+//! A worker without a fresh row gets no leases (Source: LEASES.md section 4). The CPU is reported only on platforms where
 //! the Java worker does so; elsewhere both maps are empty, and the row says no more than "alive".
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{error, warn};
 
 use crate::coordinator::renew::chain;
 use crate::coordinator::{Fleet, LEAVING_RETRY};
+use crate::host::load::{CPU_RANGE, Load};
 use crate::lease::{LeaseStoreError, WorkerRow};
 
 /// What `sup` says: we understand the single-table layout (Source: LEASES.md section 1.4).
 const SINGLE_TABLE_SUPPORT: i64 = 1;
+/// Name of the CPU's share in `sts` and `opr`. Source: KCL 3.x `WorkerMetricType.CPU`.
+const CPU: &str = "C";
 /// Wait before a report that failed is tried again.
 const RETRY: Duration = Duration::from_secs(5);
 /// Limit of one report.
 const REPORT_LIMIT: Duration = Duration::from_secs(10);
+/// The pause between reports is shorter by up to this part of it, so that two processes with one name do not write in the
+/// same second for ever and each take the other's row for its own.
+const SPREAD: u32 = 30;
+/// Reports of ours that may still be on their way, or that we would not know the outcome of.
+const OURS: usize = 8;
 
-/// Writes the load row of this worker.
+/// Writes the metric row of this worker.
 pub struct Reporter {
     fleet: Fleet,
-    written: Option<i64>,
+    load: Load,
+    written: Written,
+}
+
+/// What we know of the row in the table.
+#[derive(Default)]
+struct Written {
+    /// `lut` of the last report that came through.
+    last: Option<i64>,
+    /// `lut` of the last reports that we sent, oldest first.
+    sent: VecDeque<i64>,
+    /// Somebody else was seen writing our row.
+    shared: bool,
 }
 
 impl Reporter {
     /// Has written nothing yet.
     #[must_use]
     pub fn new(fleet: Fleet) -> Self {
-        Self { fleet, written: None }
+        let load = Load::new(fleet.host.clone(), fleet.config.cpu_sampling);
+        Self { fleet, load, written: Written::default() }
     }
 
-    /// Reports at once and then at the configured interval, until `stop`.
+    /// Reports at once, as soon as the CPU is measured, and then at the configured interval, until `stop`.
     pub async fn run(mut self, stop: CancellationToken) -> Self {
-        loop {
-            let now = self.fleet.clock.now().0 / 1000;
-            let row = WorkerRow {
-                worker: self.fleet.me.clone(),
-                last_update_seconds: Some(now),
-                stats: BTreeMap::new(),
-                operating_ranges: BTreeMap::new(),
-                support_code: Some(SINGLE_TABLE_SUPPORT),
-                support_update_seconds: Some(now),
-            };
-            let report = tokio::select! {
-                biased;
-                () = stop.cancelled() => return self,
-                report = timeout(REPORT_LIMIT, self.fleet.state.put_worker(&row)) => report,
-            };
-            let pause = match report {
-                Ok(Ok(())) => {
-                    self.written = Some(now);
-                    self.fleet.config.worker_metrics_interval
-                }
-                Ok(Err(error)) => {
-                    warn!(error = %chain(&error), "our load row could not be written, trying on; without it no lease comes");
-                    RETRY
-                }
-                Err(_) => RETRY,
-            };
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => return self,
-                () = sleep(pause) => {}
-            }
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            () = report(&self.fleet, &self.load, &mut self.written) => {}
+            () = self.load.measure() => {}
         }
+        self
     }
 
     /// Deletes the row, so that no leader gives us a lease any more; tries on while that can help, so the caller sets
@@ -90,7 +86,7 @@ impl Reporter {
 
     async fn try_withdraw(&self) -> Result<(), LeaseStoreError> {
         let me = &self.fleet.me;
-        if let Some(seen) = self.written
+        if let Some(seen) = self.written.last
             && self.fleet.state.delete_worker(me, seen).await?
         {
             return Ok(());
@@ -102,6 +98,79 @@ impl Reporter {
             self.fleet.state.delete_worker(me, seen).await?;
         }
         Ok(())
+    }
+}
+
+async fn report(fleet: &Fleet, load: &Load, written: &mut Written) {
+    let interval = fleet.config.worker_metrics_interval;
+    loop {
+        let (stats, operating_ranges) = metrics(load.report());
+        let now = || fleet.clock.now().0 / 1000;
+        let mut row = WorkerRow {
+            worker: fleet.me.clone(),
+            last_update_seconds: None,
+            stats,
+            operating_ranges,
+            support_code: Some(SINGLE_TABLE_SUPPORT),
+            support_update_seconds: None,
+        };
+        loop {
+            let now = now();
+            (row.last_update_seconds, row.support_update_seconds) = (Some(now), Some(now));
+            written.sending(now);
+            match timeout(REPORT_LIMIT, fleet.state.put_worker(&row)).await {
+                Ok(Ok(before)) => {
+                    if written.came_through(now, before) {
+                        tell_of_namesake(fleet);
+                    }
+                    break;
+                }
+                Ok(Err(error)) => {
+                    warn!(error = %chain(&error), "our load row could not be written, trying on; without it no lease comes");
+                }
+                Err(_) => {}
+            }
+            sleep(RETRY).await;
+        }
+        let pause = interval - (interval / SPREAD).mul_f64(fastrand::f64());
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = load.known() => {}
+        }
+    }
+}
+
+/// `sts` and `opr` for these averages of the CPU.
+fn metrics(cpu: Option<Vec<f64>>) -> (BTreeMap<String, Vec<f64>>, BTreeMap<String, Vec<f64>>) {
+    let Some(averages) = cpu else { return Default::default() };
+    let one = |values| BTreeMap::from([(CPU.to_owned(), values)]);
+    (one(averages), one(vec![CPU_RANGE]))
+}
+
+fn tell_of_namesake(fleet: &Fleet) {
+    error!(
+        worker = %fleet.me,
+        "another running process has our workerId: our load row was written by somebody else since our last report; both \
+         take each other's leases for their own, so records are read twice and checkpoints fail; give each process a \
+         workerId of its own, or remove the line for a random one"
+    );
+}
+
+impl Written {
+    fn sending(&mut self, at: i64) {
+        if self.sent.len() == OURS {
+            self.sent.pop_front();
+        }
+        self.sent.push_back(at);
+    }
+
+    /// Notes a report; `true` if the row that it replaced was written by somebody else, and that was not known yet.
+    ///
+    /// The first report proves nothing: it may replace what an earlier process of this name left behind.
+    fn came_through(&mut self, at: i64, before: Option<i64>) -> bool {
+        let first = self.last.replace(at).is_none();
+        let foreign = !first && before.is_some_and(|before| !self.sent.contains(&before));
+        !std::mem::replace(&mut self.shared, foreign) && foreign
     }
 }
 

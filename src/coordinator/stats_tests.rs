@@ -52,3 +52,102 @@ async fn withdrawing_survives_faults_that_time_can_cure() {
         assert_eq!(table.snapshot().workers, [], "{fault:?}");
     }
 }
+
+#[test]
+fn a_row_that_somebody_else_wrote_is_noticed_once_an_episode() {
+    let mut written = Written::default();
+    let table = [
+        // we write at, and find, so that
+        (100, Some(70), false, "an earlier process of our name died"),
+        (130, Some(100), false, "it is as we left it"),
+        (160, None, false, "somebody deleted it: a leader tidies up"),
+        (190, Some(171), true, "a namesake"),
+        (220, Some(201), false, "still the same one"),
+        (250, Some(220), false, "it is gone"),
+        (280, Some(251), true, "and back"),
+        (310, Some(250), false, "an earlier report of ours was late"),
+    ];
+    for (at, before, told, why) in table {
+        written.sending(at);
+        assert_eq!(written.came_through(at, before), told, "{why}");
+    }
+}
+
+#[test]
+fn a_report_whose_answer_was_lost_is_no_namesake() {
+    let mut written = Written::default();
+    for at in [100, 105, 110] {
+        written.sending(at);
+    }
+    assert!(!written.came_through(110, Some(105)));
+    written.sending(140);
+    written.sending(145);
+    assert!(!written.came_through(145, Some(140)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_processes_of_one_name_find_out_even_if_they_start_at_the_same_instant() {
+    let table = MemoryStore::new();
+    let other = crate::coordinator::testing::beside(&table);
+    let time = Duration::from_secs(300);
+    let (one, two) = tokio::join!(report(&table, time), report(&other, time));
+    assert!(one.written.shared || two.written.shared);
+}
+
+/// A machine that is half busy.
+struct Half;
+
+#[async_trait::async_trait]
+impl crate::host::Cpu for Half {
+    async fn percent(&mut self) -> Result<f64, crate::host::NotMeasured> {
+        Ok(50.0)
+    }
+}
+
+#[async_trait::async_trait]
+impl crate::host::Host for Half {
+    async fn find_cpu(&self) -> Option<Box<dyn crate::host::Cpu>> {
+        Some(Box::new(Half))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_share_of_the_cpu_comes_with_the_second_report_two_captures_later() {
+    let table = MemoryStore::new();
+    let mut fleet = fleet(&table, "a");
+    fleet.host = std::sync::Arc::new(Half);
+    let stop = CancellationToken::new();
+    let watch = async {
+        sleep(Duration::from_millis(1)).await;
+        assert_eq!(table.snapshot().workers[0].stats, BTreeMap::new(), "the first row does not wait");
+        sleep(Duration::from_secs(2)).await;
+        let row = &table.snapshot().workers[0];
+        assert_eq!(row.stats, BTreeMap::from([("C".to_owned(), vec![50.0])]));
+        assert_eq!(row.operating_ranges, BTreeMap::from([("C".to_owned(), vec![100.0])]));
+        sleep(Duration::from_secs(31)).await;
+        assert_eq!(table.snapshot().workers[0].stats["C"], [50.0, 50.0]);
+        sleep(Duration::from_secs(600)).await;
+        assert_eq!(table.snapshot().workers[0].stats["C"].len(), 10, "the last ten");
+        stop.cancel();
+    };
+    tokio::join!(Reporter::new(fleet).run(stop.clone()), watch);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_that_has_to_be_tried_again_is_the_same_report() {
+    let table = MemoryStore::new();
+    let mut fleet = fleet(&table, "a");
+    fleet.host = std::sync::Arc::new(Half);
+    let stop = CancellationToken::new();
+    let watch = async {
+        sleep(Duration::from_secs(5)).await;
+        table.faults().next(Operation::PutWorker, 3, Fault::Throttled);
+        sleep(Duration::from_secs(50)).await;
+        assert_eq!(table.faults().calls(Operation::PutWorker), 6);
+        let row = &table.snapshot().workers[0];
+        assert_eq!(row.stats["C"], [50.0, 50.0]);
+        assert!(row.last_update_seconds.unwrap() >= crate::coordinator::testing::NOW.0 / 1000 + 44, "written now");
+        stop.cancel();
+    };
+    tokio::join!(Reporter::new(fleet).run(stop.clone()), watch);
+}

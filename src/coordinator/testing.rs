@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::PausedClock;
-use crate::config::Coordination;
+use crate::config::{Coordination, CpuSampling};
 use crate::coordinator::Fleet;
 use crate::lease::memory::MemoryStore;
 use crate::lease::memory::faults::Faults;
@@ -68,6 +68,7 @@ pub(crate) fn fleet(table: &MemoryStore, name: &str) -> Fleet {
         state: store,
         catalog: Arc::new(MemoryStream::new(2, clock.clone())),
         clock,
+        host: Arc::new(crate::host::Unknown),
         config: Coordination {
             failover_time: F,
             lease_assignment_interval: F * 2,
@@ -80,6 +81,7 @@ pub(crate) fn fleet(table: &MemoryStore, name: &str) -> Fleet {
             list_shards_backoff: Duration::from_millis(1_500),
             max_list_shards_retries: 50,
             worker_metrics_interval: Duration::from_secs(30),
+            cpu_sampling: Some(CpuSampling::default()),
             initialization_backoff: Duration::from_secs(1),
         },
         initial: InitialPosition::TrimHorizon,

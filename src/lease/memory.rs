@@ -303,10 +303,11 @@ impl StateStore for MemoryStore {
         .await
     }
 
-    async fn put_worker(&self, row: &WorkerRow) -> Result<(), LeaseStoreError> {
+    async fn put_worker(&self, row: &WorkerRow) -> Result<Option<i64>, LeaseStoreError> {
         self.run(Operation::PutWorker, |table| {
+            let before = table.rows.get(row.worker.as_str()).and_then(fleet::last_update);
             table.set(row.worker.as_str(), fleet::worker_attributes(row));
-            Ok(())
+            Ok(before)
         })
         .await
     }

@@ -110,7 +110,7 @@ impl StateStore for DynamoDbStore {
         self.deleted(call).await
     }
 
-    async fn put_worker(&self, row: &WorkerRow) -> Result<(), LeaseStoreError> {
+    async fn put_worker(&self, row: &WorkerRow) -> Result<Option<i64>, LeaseStoreError> {
         let mut call = self.client.update_item().table_name(&self.table).key(row::KEY, text(row.worker.as_str()));
         let mut sets = Vec::new();
         for (name, value) in fleet::worker_attributes(row) {
@@ -118,9 +118,11 @@ impl StateStore for DynamoDbStore {
             call = call.expression_attribute_names(format!("#AMZN_MAPPED_{name}"), name);
             call = call.expression_attribute_values(format!(":AMZN_MAPPED_{name}"), value);
         }
-        let call = call.update_expression(format!("SET {}", sets.join(", "))).return_values(ReturnValue::AllNew);
-        self.limited(call.send()).await.map_err(|error| self.refused("UpdateItem", &error))?;
-        Ok(())
+        let call = call.update_expression(format!("SET {}", sets.join(", ")));
+        // Java asks for the row as it is now and does not look at it; the row as it was tells who wrote it last.
+        let call = call.return_values(ReturnValue::AllOld);
+        let answer = self.limited(call.send()).await.map_err(|error| self.refused("UpdateItem", &error))?;
+        Ok(answer.attributes().and_then(fleet::last_update))
     }
 
     async fn delete_worker(&self, worker: &WorkerId, seen: i64) -> Result<bool, LeaseStoreError> {

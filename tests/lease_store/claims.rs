@@ -254,8 +254,9 @@ pub(crate) async fn the_client_version_moves_only_from_what_it_is(store: impl St
 }
 
 pub(crate) async fn a_workers_row_is_merged_and_deleted_while_unchanged(store: impl LeaseStore + StateStore) {
-    store.put_worker(&load("a", 100)).await.unwrap();
-    store.put_worker(&WorkerRow { support_code: None, support_update_seconds: None, ..load("a", 130) }).await.unwrap();
+    assert_eq!(store.put_worker(&load("a", 100)).await.unwrap(), None, "there was no row");
+    let old = WorkerRow { support_code: None, support_update_seconds: None, ..load("a", 130) };
+    assert_eq!(store.put_worker(&old).await.unwrap(), Some(100), "when the row before was written");
     let merged = WorkerRow { support_update_seconds: Some(100), ..load("a", 130) };
     assert_eq!(store.list().await.unwrap().workers, [merged]);
     assert!(!store.delete_worker(&worker("a"), 100).await.unwrap(), "it was written since");

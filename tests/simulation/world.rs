@@ -86,6 +86,7 @@ pub(crate) fn coordination(interval: Duration) -> Coordination {
         list_shards_backoff: Duration::from_millis(1_500),
         max_list_shards_retries: 50,
         worker_metrics_interval: Duration::from_secs(30),
+        cpu_sampling: None,
         initialization_backoff: Duration::from_secs(1),
     }
 }
@@ -159,6 +160,7 @@ impl World {
             state: store,
             catalog: self.stream.clone(),
             clock: self.clock.clone(),
+            host: Arc::new(multilangd::host::Unknown),
             config,
             initial: INITIAL,
             me: name.clone(),

@@ -55,6 +55,12 @@ pub fn worker(row: &Row) -> Result<WorkerRow, Unreadable> {
     })
 }
 
+/// When a worker's load was written, in seconds, if the row says so.
+#[must_use]
+pub fn last_update(row: &Row) -> Option<i64> {
+    row.get(LAST_UPDATE)?.as_n().ok()?.parse().ok()
+}
+
 fn metrics(reader: &Reader<'_>, name: &'static str) -> Result<BTreeMap<String, Vec<f64>>, Unreadable> {
     let wrong = || reader.wrong(name, "a map from metric name to a list of numbers");
     let Some(value) = reader.raw(name) else { return Ok(BTreeMap::new()) };
