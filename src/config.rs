@@ -28,6 +28,7 @@ pub mod surroundings;
 mod unknown;
 pub mod uri;
 pub mod values;
+mod worker_id;
 
 pub use effective::SAFE_GRACE;
 pub use environment::Environment;

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use super::bean::{Bean, Value};
 use super::own::Own;
-use super::report::{Report, Stage};
+use super::report::Report;
 use super::resolved::{Balancing, LeaseManagementConfig, Resolved, Specific};
+use super::worker_id;
 use super::{
     Compatibility, Config, Coordination, CpuSampling, Credentials, CredentialsProvider, Environment, FanOut, Polling,
     Processing, ProtocolLevel, Retrieval, Surroundings, TableSettings,
@@ -33,7 +34,8 @@ pub(super) fn config(
     let clients = &resolved.clients;
     let strict = own.compatibility == Compatibility::Strict;
     if !strict {
-        check_worker_id(&leases.worker_identifier, report);
+        let stream = &core.retrieval_config.stream_tracker.streams[0].stream_name;
+        worker_id::check(&leases.worker_identifier, stream, report);
     }
     let providers =
         |client: &super::resolved::Client| -> Vec<CredentialsProvider> { client.credentials.providers.clone() };
@@ -81,25 +83,6 @@ pub(super) fn config(
         compatibility: own.compatibility,
         source: path.to_owned(),
     }
-}
-
-/// A name that could be mistaken for another row of the lease table, or that logs and consoles garble.
-///
-/// Source: KCL 3.5 keeps worker metric rows, the leader's lock and the migration state in the lease table, under
-/// keys beside those of the leases.
-fn check_worker_id(worker: &str, report: &mut Report) {
-    const ROWS: [&str; 3] = ["Leader", "Migration3.0", "TableMigration3.5"];
-    let why = if ROWS.contains(&worker) {
-        "the lease table has a row of its own under this name"
-    } else if worker.starts_with("shardId-") {
-        "it looks like the lease of a shard"
-    } else if !worker.is_ascii() {
-        "only ASCII is safe in every row, log and metric"
-    } else {
-        return;
-    };
-    let message = format!("`workerId = {worker}`: {why}; choose another name, or remove the line for a random one");
-    report.fault(Stage::Scheduler, "workerId", message);
 }
 
 /// Numbers of the file as durations and counts; negative ones mean nothing here.

@@ -7,7 +7,7 @@ use multilangd::config::TableSettings;
 use multilangd::lease::dynamodb::DynamoDbStore;
 use multilangd::lease::{HandoffKnown, LeaseStore, LeaseStoreError, StateStore, Written};
 use multilangd::types::LeaseCounter;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{Recorder, config, free, shard, worker};
 
@@ -86,18 +86,28 @@ async fn an_index_that_somebody_else_added_first_is_fine_and_a_forbidden_one_is_
 
 #[tokio::test]
 async fn a_table_with_another_key_is_refused_in_one_sentence() {
-    let recorder = Recorder::default();
-    recorder.answer(
-        200,
-        json!({"Table": {"TableStatus": "ACTIVE",
-        "KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}, {"AttributeName": "at", "KeyType": "RANGE"}],
-        "AttributeDefinitions": [{"AttributeName": "id", "AttributeType": "S"}, {"AttributeName": "at", "AttributeType": "N"}]}}),
-    );
-    let error = recorder.store(TableSettings::default()).prepare().await.unwrap_err();
-    let sentence =
-        "table `app` has the key `id` S HASH, `at` N RANGE instead of `leaseKey` S HASH, so it cannot hold leases";
-    assert_eq!(said(&error), sentence);
-    assert!(!error.is_transient());
+    let table = [
+        (&[("id", "S", "HASH"), ("at", "N", "RANGE")][..], "`id` S HASH, `at` N RANGE"),
+        (&[("id", "S", "HASH")], "`id` S HASH"),
+        (&[("leaseKey", "N", "HASH")], "`leaseKey` N HASH"),
+        (&[("leaseKey", "S", "HASH"), ("at", "N", "RANGE")], "`leaseKey` S HASH, `at` N RANGE"),
+        (&[("key", "S", "HASH")], "`key` S HASH"), // the coordinator's table of KCL 3.0 to 3.4
+    ];
+    for (parts, found) in table {
+        let schema = |(name, _, kind): &(&str, &str, &str)| json!({"AttributeName": name, "KeyType": kind});
+        let definition = |(name, kind, _): &(&str, &str, &str)| json!({"AttributeName": name, "AttributeType": kind});
+        let schema: Vec<Value> = parts.iter().map(schema).collect();
+        let definitions: Vec<Value> = parts.iter().map(definition).collect();
+        let recorder = Recorder::default();
+        let described = json!({"TableStatus": "ACTIVE", "KeySchema": schema, "AttributeDefinitions": definitions});
+        recorder.answer(200, json!({"Table": described}));
+        let error = recorder.store(TableSettings::default()).prepare().await.unwrap_err();
+        let sentence =
+            format!("table `app` has the key {found} instead of `leaseKey` S HASH, so it cannot hold leases");
+        assert_eq!(said(&error), sentence);
+        assert!(!error.is_transient());
+        assert_eq!(recorder.sent().len(), 1, "nothing was changed");
+    }
 }
 
 #[tokio::test(start_paused = true)]
