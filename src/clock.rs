@@ -4,6 +4,8 @@
 
 use crate::types::EpochMillis;
 
+pub mod skew;
+
 /// Tells the time of day.
 pub trait Clock: Send + Sync + 'static {
     /// Now, in milliseconds since the Unix epoch.

@@ -1,16 +1,20 @@
 //! Clients of the services: region, credentials, endpoints, proxy, as the properties file and the environment say.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::bail;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
 
+use crate::clock::SystemClock;
 use crate::config::Config;
 
+mod clock_watch;
 mod credentials;
 mod http;
 
+use clock_watch::ClockWatch;
 use credentials::{Source, with_credentials};
 use http::HttpClients;
 
@@ -73,6 +77,8 @@ impl Clients {
         if let Some(client) = http.for_url(config.dynamodb_endpoint.as_deref()) {
             for_dynamodb = for_dynamodb.http_client(client);
         }
+        let watch = ClockWatch::new(Arc::new(SystemClock), config.coordination.worker_metrics_interval);
+        let for_dynamodb = for_dynamodb.interceptor(watch);
         Ok(Self {
             kinesis: aws_sdk_kinesis::Client::from_conf(for_kinesis.build()),
             dynamodb: aws_sdk_dynamodb::Client::from_conf(for_dynamodb.build()),
