@@ -28,6 +28,8 @@ const REPORT_LIMIT: Duration = Duration::from_secs(10);
 const SPREAD: u32 = 30;
 /// Reports of ours that may still be on their way, or that we would not know the outcome of.
 const OURS: usize = 8;
+/// Reports without a sign of a namesake after which it is gone: now and then two of ours come between two of its own.
+const GONE_AFTER: u32 = 4;
 
 /// Writes the metric row of this worker.
 pub struct Reporter {
@@ -43,8 +45,8 @@ struct Written {
     last: Option<i64>,
     /// `lut` of the last reports that we sent, oldest first.
     sent: VecDeque<i64>,
-    /// Somebody else was seen writing our row.
-    shared: bool,
+    /// Reports of ours alone until a namesake that was seen counts as gone; 0 if none was.
+    namesake: u32,
 }
 
 impl Reporter {
@@ -91,10 +93,12 @@ impl Reporter {
         {
             return Ok(());
         }
-        // Not as we know it: a report that seemed to fail, or was cut short, has come through.
+        // Not as we know it: a report that seemed to fail, or was cut short, has come through. Or a process that was started
+        // in our place has our name and reports already; its row stays.
         let rows = self.fleet.leases.list().await?;
         let ours = rows.workers.iter().find(|row| row.worker == *me);
-        if let Some(seen) = ours.and_then(|row| row.last_update_seconds) {
+        if let Some(seen) = ours.and_then(|row| row.last_update_seconds).filter(|seen| self.written.sent.contains(seen))
+        {
             self.fleet.state.delete_worker(me, seen).await?;
         }
         Ok(())
@@ -170,7 +174,9 @@ impl Written {
     fn came_through(&mut self, at: i64, before: Option<i64>) -> bool {
         let first = self.last.replace(at).is_none();
         let foreign = !first && before.is_some_and(|before| !self.sent.contains(&before));
-        !std::mem::replace(&mut self.shared, foreign) && foreign
+        let known = self.namesake > 0;
+        self.namesake = if foreign { GONE_AFTER } else { self.namesake.saturating_sub(1) };
+        foreign && !known
     }
 }
 
