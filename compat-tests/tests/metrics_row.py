@@ -116,8 +116,11 @@ def _(world):
     """Two running processes with one workerId: one loud line that names it."""
     backend = world.embedded()
     stream, app = backend.stream("same-worker-id", 1), backend.application("same-worker-id-app")
-    both = [world.daemon(app, name, stream=stream, workerId="twin", workerMetricsReporterFreqInMillis="3000").start()
-            for name in ("one", "two")]
+    both = []
+    for name in ("one", "two"):
+        both.append(world.daemon(app, name, stream=stream, workerId="twin", workerMetricsReporterFreqInMillis="3000").start())
+        time.sleep(1.4)     # rows carry whole seconds; reports of the same second are told apart only by their spread, later
+
     def told():
         return [line for d in both for line in d.output().split("\n") if "another running process has our workerId" in line]
     both[0].wait_for("the line", told, 40)
