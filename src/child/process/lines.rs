@@ -1,7 +1,12 @@
 //! Cuts what a child writes into lines.
 
+use std::future::poll_fn;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::{Poll, ready};
+
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, ReadBuf};
 
 /// Room for one read; a pipe rarely holds more at once.
 const READ_SIZE: usize = 8 * 1024;
@@ -44,8 +49,16 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
 
     /// Reads once into the buffer. Cancel-safe.
     pub(super) async fn fill(&mut self) -> std::io::Result<()> {
-        self.buffer.reserve(READ_SIZE);
-        self.is_at_end = self.source.read_buf(&mut self.buffer).await? == 0;
+        let Self { source, buffer, .. } = self;
+        let read = poll_fn(|context| {
+            // on the stack: a child that says nothing holds no buffer, and most of 1,000 say nothing most of the time
+            let mut room = [MaybeUninit::uninit(); READ_SIZE];
+            let mut room = ReadBuf::uninit(&mut room);
+            ready!(Pin::new(&mut *source).poll_read(context, &mut room))?;
+            buffer.extend_from_slice(room.filled());
+            Poll::Ready(std::io::Result::Ok(room.filled().len()))
+        });
+        self.is_at_end = read.await? == 0;
         Ok(())
     }
 
