@@ -21,7 +21,7 @@ use crate::coordinator::renew::chain;
 use crate::coordinator::start::StartError;
 use crate::host::machine::Machine;
 use crate::lease::dynamodb::DynamoDbStore;
-use crate::progress::{Progress, Unwatched};
+use crate::progress::Progress;
 use crate::retrieval::RecordSource;
 use crate::retrieval::fanout::FanOutSource;
 use crate::retrieval::polling::PollingSource;
@@ -32,9 +32,12 @@ use crate::stream::kinesis::Kinesis;
 use crate::worker::{START_ATTEMPTS, Worker, WorkerError};
 
 pub mod aws;
+pub mod footprint;
 pub mod logging;
 pub mod permissions;
 pub mod signals;
+
+use footprint::Footprint;
 
 /// Threads that serve all shards; records go through as they are, so few are needed.
 const MOST_THREADS: usize = 4;
@@ -90,7 +93,13 @@ async fn daemon(config: Config) -> i32 {
     };
     let stop = CancellationToken::new();
     let compatibility = config.compatibility;
-    let mut work = std::pin::pin!(serve(config, Arc::new(Unwatched), stop.clone()));
+    let footprint = Arc::new(Footprint::default());
+    let mut work = std::pin::pin!(async {
+        tokio::select! {
+            result = serve(config, footprint.clone(), stop.clone()) => result,
+            never = footprint.shrink_after_start() => match never {},
+        }
+    });
     let signal = tokio::select! {
         result = &mut work => return finish(result, compatibility),
         signal = signals.next() => signal,
