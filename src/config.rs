@@ -169,8 +169,41 @@ pub struct FanOut {
     pub retry_backoff: Duration,
 }
 
+/// How the leader weighs the fleet and evens it out.
+///
+/// Source: KCL 3.x `WorkerUtilizationAwareAssignmentConfig`; LEASES.md section 4.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Balancing {
+    /// `reBalanceThresholdPercentage`: how far a worker may be from the fleet's average before leases are moved.
+    pub threshold_percentage: u32,
+    /// `dampeningPercentage`: share of an imbalance that is moved at once.
+    pub dampening_percentage: u32,
+    /// `allowThroughputOvershoot`: whether the lightest lease is moved where none is light enough.
+    pub allow_overshoot: bool,
+    /// `maxThroughputPerHostKBps`: a worker that carries more is given nothing, KiB a second.
+    pub max_throughput_per_host_kbps: f64,
+    /// `workerMetricsEMAAlpha`: weight of the newest sample of a worker's load, 0 to 1.
+    pub ema_alpha: f64,
+    /// `varianceBalancingFrequency`: assignment intervals from one balancing to the next.
+    pub frequency: u32,
+}
+
+impl Default for Balancing {
+    /// Java's defaults.
+    fn default() -> Self {
+        Self {
+            threshold_percentage: 10,
+            dampening_percentage: 60,
+            allow_overshoot: true,
+            max_throughput_per_host_kbps: f64::MAX,
+            ema_alpha: 0.5,
+            frequency: 3,
+        }
+    }
+}
+
 /// Settings of leases and the fleet.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Coordination {
     /// `failoverTimeMillis`: age at which a lease counts as abandoned.
     pub failover_time: Duration,
@@ -178,6 +211,8 @@ pub struct Coordination {
     pub lease_assignment_interval: Duration,
     /// `maxLeasesForWorker`.
     pub max_leases_for_worker: usize,
+    /// How load is weighed and evened out.
+    pub balancing: Balancing,
     /// `shardSyncIntervalMillis`.
     pub shard_sync_interval: Duration,
     /// `parentShardPollIntervalMillis`.

@@ -9,11 +9,11 @@ use std::time::Duration;
 use super::bean::{Bean, Value};
 use super::own::Own;
 use super::report::Report;
-use super::resolved::{Balancing, LeaseManagementConfig, Resolved, Specific};
+use super::resolved::{self, LeaseManagementConfig, Resolved, Specific, real_json};
 use super::worker_id;
 use super::{
-    Compatibility, Config, Coordination, CpuSampling, Credentials, CredentialsProvider, Environment, FanOut, Polling,
-    Processing, ProtocolLevel, Retrieval, Surroundings, TableSettings,
+    Balancing, Compatibility, Config, Coordination, CpuSampling, Credentials, CredentialsProvider, Environment, FanOut,
+    Polling, Processing, ProtocolLevel, Retrieval, Surroundings, TableSettings,
 };
 use crate::types::{InitialPosition, WorkerId};
 
@@ -119,6 +119,18 @@ impl Millis<'_> {
         Duration::from_millis(self.at_least_zero(key, value, default).unsigned_abs())
     }
 
+    /// Outside of 0 to `most`, or no number: the default, in strict mode too. Java's leader gives nothing to anybody
+    /// then, or ranks workers by noise.
+    fn real(&mut self, key: &str, value: f64, (most, expected, default): (f64, &str, f64)) -> f64 {
+        if (0.0..=most).contains(&value) {
+            return value;
+        }
+        let shown = real_json(value);
+        self.report
+            .warn(key, format!("`{key} = {shown}`: expected {expected}; {} is used; correct it", real_json(default)));
+        default
+    }
+
     fn count(&mut self, key: &str, value: i64, default: i64) -> u32 {
         u32::try_from(self.at_least_zero(key, value, default)).unwrap_or(u32::MAX)
     }
@@ -171,7 +183,7 @@ fn retrieval(specific: &Specific, application: &str, take: &mut Millis<'_>) -> R
 fn coordination(resolved: &Resolved, leases: &LeaseManagementConfig, take: &mut Millis<'_>) -> Coordination {
     let coordinator = &resolved.resolved.coordinator_config;
     let handoff = &leases.graceful_lease_handoff_config;
-    let balancing = &leases.worker_utilization_aware_assignment_config;
+    let weighing = &leases.worker_utilization_aware_assignment_config;
     let failover = take.at_least_zero("failoverTimeMillis", leases.failover_time_millis, 10_000);
     // follows failoverTimeMillis, so it is negative with it
     let assignment = match leases.lease_assignment_interval_millis {
@@ -182,6 +194,7 @@ fn coordination(resolved: &Resolved, leases: &LeaseManagementConfig, take: &mut 
         failover_time: Duration::from_millis(failover.unsigned_abs()),
         lease_assignment_interval: take.duration("leaseAssignmentIntervalMillis", assignment, 20_000),
         max_leases_for_worker: usize::try_from(leases.max_leases_for_worker).unwrap_or_default(),
+        balancing: balancing(weighing, take),
         shard_sync_interval: take.duration("shardSyncIntervalMillis", leases.shard_sync_interval_millis, 60_000),
         parent_poll_interval: take.duration(
             "parentShardPollIntervalMillis",
@@ -203,10 +216,10 @@ fn coordination(resolved: &Resolved, leases: &LeaseManagementConfig, take: &mut 
         max_list_shards_retries: take.count("maxListShardsRetryAttempts", leases.max_list_shards_retry_attempts, 50),
         worker_metrics_interval: take.duration(
             "workerMetricsReporterFreqInMillis",
-            balancing.worker_metrics_reporter_freq_in_millis,
+            weighing.worker_metrics_reporter_freq_in_millis,
             30_000,
         ),
-        cpu_sampling: cpu_sampling(balancing, take),
+        cpu_sampling: cpu_sampling(weighing, take),
         initialization_backoff: take.duration(
             "schedulerInitializationBackoffTimeMillis",
             coordinator.scheduler_initialization_backoff_time_millis,
@@ -215,19 +228,39 @@ fn coordination(resolved: &Resolved, leases: &LeaseManagementConfig, take: &mut 
     }
 }
 
-fn cpu_sampling(balancing: &Balancing, take: &mut Millis<'_>) -> Option<CpuSampling> {
+fn cpu_sampling(weighing: &resolved::Balancing, take: &mut Millis<'_>) -> Option<CpuSampling> {
     let CpuSampling { every, kept } = CpuSampling::default();
-    if balancing.disable_worker_metrics {
+    if weighing.disable_worker_metrics {
         return None;
     }
-    let kept_given = balancing.no_of_persisted_metrics_per_worker_metrics;
-    let every_given = balancing.in_memory_worker_metrics_capture_frequency_millis;
+    let kept_given = weighing.no_of_persisted_metrics_per_worker_metrics;
+    let every_given = weighing.in_memory_worker_metrics_capture_frequency_millis;
     let every_given = take.above_zero("inMemoryWorkerMetricsCaptureFrequencyMillis", every_given);
     let kept_given = take.above_zero("noOfPersistedMetricsPerWorkerMetrics", kept_given);
     Some(CpuSampling {
         every: every_given.map_or(every, |millis| Duration::from_millis(millis.get())),
         kept: kept_given.and_then(|kept| NonZeroUsize::try_from(kept).ok()).unwrap_or(kept),
     })
+}
+
+fn balancing(given: &resolved::Balancing, take: &mut Millis<'_>) -> Balancing {
+    let default = Balancing::default();
+    Balancing {
+        threshold_percentage: take.count("reBalanceThresholdPercentage", given.re_balance_threshold_percentage, 10),
+        dampening_percentage: take.count("dampeningPercentage", given.dampening_percentage, 60),
+        allow_overshoot: given.allow_throughput_overshoot,
+        max_throughput_per_host_kbps: take.real(
+            "maxThroughputPerHostKBps",
+            given.max_throughput_per_host_kbps,
+            (f64::INFINITY, "0 or more", default.max_throughput_per_host_kbps),
+        ),
+        ema_alpha: take.real(
+            "workerMetricsEMAAlpha",
+            given.worker_metrics_ema_alpha,
+            (1.0, "a number from 0 to 1", default.ema_alpha),
+        ),
+        frequency: take.count("varianceBalancingFrequency", given.variance_balancing_frequency, 3).max(1),
+    }
 }
 
 fn processing(resolved: &Resolved, bean: &Bean, grace_given: bool, take: &mut Millis<'_>) -> Processing {

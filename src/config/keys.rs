@@ -323,19 +323,16 @@ pub static KEYS: [Key; 105] = [
     bean(BALANCE, key("disableWorkerMetrics", Kind::BoxedBool, "false", Yes, "report no CPU, balance by throughput")),
     bean(
         BALANCE,
-        key("maxThroughputPerHostKBps", Kind::Double, "1.7976931348623157E308", NotYet, "throughput one host may take"),
+        key("maxThroughputPerHostKBps", Kind::Double, "1.7976931348623157E308", Yes, "throughput one host may take"),
     ),
-    bean(BALANCE, key("dampeningPercentage", Kind::Int, "60", NotYet, "share of an imbalance that is moved at once")),
-    bean(BALANCE, key("reBalanceThresholdPercentage", Kind::Int, "10", NotYet, "imbalance that is left alone")),
+    bean(BALANCE, key("dampeningPercentage", Kind::Int, "60", Yes, "share of an imbalance that is moved at once")),
+    bean(BALANCE, key("reBalanceThresholdPercentage", Kind::Int, "10", Yes, "imbalance that is left alone")),
     bean(
         BALANCE,
-        key("allowThroughputOvershoot", Kind::BoxedBool, "true", NotYet, "take a lease that is a little too heavy"),
+        key("allowThroughputOvershoot", Kind::BoxedBool, "true", Yes, "take a lease that is a little too heavy"),
     ),
-    bean(
-        BALANCE,
-        key("varianceBalancingFrequency", Kind::Int, "3", NotYet, "assignment rounds between two balancings"),
-    ),
-    bean(BALANCE, key("workerMetricsEMAAlpha", Kind::Double, "0.5", NotYet, "weight of the newest load sample")),
+    bean(BALANCE, key("varianceBalancingFrequency", Kind::Int, "3", Yes, "assignment rounds between two balancings")),
+    bean(BALANCE, key("workerMetricsEMAAlpha", Kind::Double, "0.5", Yes, "weight of the newest load sample")),
     bean(
         BALANCE,
         key(

@@ -283,6 +283,32 @@ fn keys_not_honoured_yet_are_named_in_one_line() {
 }
 
 #[test]
+fn how_load_is_weighed_comes_from_the_file() {
+    let balancing = |lines: &str| with(lines).config.coordination.balancing;
+    assert_eq!(balancing(""), Balancing::default());
+    let given = "reBalanceThresholdPercentage = 5\ndampeningPercentage = 80\nallowThroughputOvershoot = false\n\
+        maxThroughputPerHostKBps = 2048.5\nworkerMetricsEMAAlpha = 0.25\nvarianceBalancingFrequency = 1";
+    let expected = Balancing {
+        threshold_percentage: 5,
+        dampening_percentage: 80,
+        allow_overshoot: false,
+        max_throughput_per_host_kbps: 2048.5,
+        ema_alpha: 0.25,
+        frequency: 1,
+    };
+    assert_eq!(balancing(given), expected);
+    assert_eq!(warnings(given), Vec::<String>::new(), "all of them are honoured");
+}
+
+#[test]
+fn weights_that_mean_nothing_are_replaced_and_said() {
+    for line in ["workerMetricsEMAAlpha = 1.5", "workerMetricsEMAAlpha = NaN", "maxThroughputPerHostKBps = -1"] {
+        assert_eq!(with(line).config.coordination.balancing, Balancing::default(), "{line}");
+        assert!(warnings(line).iter().any(|warning| warning.contains("is used; correct it")), "{line}");
+    }
+}
+
+#[test]
 fn no_metrics_wanted_is_no_matter_for_a_warning() {
     assert_eq!(warnings("metricsLevel = none"), Vec::<String>::new());
 }

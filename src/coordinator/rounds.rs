@@ -13,6 +13,7 @@ use tracing::{debug, info, warn};
 
 use crate::backoff::Backoff;
 use crate::coordinator::age::LeaseWatch;
+use crate::coordinator::assign::turns::Turns;
 use crate::coordinator::assign::{FleetView, Step, plan};
 use crate::coordinator::held::Holdings;
 use crate::coordinator::leader::Leadership;
@@ -43,6 +44,7 @@ pub struct Rounds {
     leader: watch::Receiver<Leadership>,
     poke: Arc<Notify>,
     watch: LeaseWatch,
+    turns: Turns,
     audit: Audit,
     next_audit: Option<Instant>,
     empty_since: Option<Instant>,
@@ -63,6 +65,7 @@ impl Rounds {
             leader,
             poke,
             watch: LeaseWatch::default(),
+            turns: Turns::default(),
             audit: Audit::default(),
             next_audit: None,
             empty_since: None,
@@ -120,12 +123,21 @@ impl Rounds {
         self.adopt_own(&rows.leases).await?;
         let dead = self.dead_owners(&rows, now);
         let view = self.view(&rows, &dead, now);
+        let balancing = &self.fleet.config.balancing;
         if leading {
-            self.perform(plan(&view), now).await;
+            let plan = plan(&view, balancing, self.turns.is_due(&view, now));
+            if plan.balanced {
+                let every = self.fleet.config.lease_assignment_interval.saturating_mul(balancing.frequency);
+                self.turns.taken(&view, now, every);
+            }
+            self.perform(plan.steps, now).await;
             self.audit(&rows.leases, now).await?;
-        } else if self.nobody_leads(&leadership, &rows.workers, &dead, now) {
-            let mine = plan(&view).into_iter().filter(|step| self.may_take(step, now));
-            self.take(mine).await;
+        } else {
+            self.turns = Turns::default();
+            if self.nobody_leads(&leadership, &rows.workers, &dead, now) {
+                let all = plan(&view, &self.fleet.config.balancing, false).steps;
+                self.take(all.into_iter().filter(|step| self.may_take(step, now))).await;
+            }
         }
         Ok(self.pause(&rows.leases, now, leading))
     }
@@ -187,7 +199,7 @@ impl Rounds {
         self.suspects.keys().chain(&owners).cloned().collect()
     }
 
-    fn view(&self, rows: &FleetRows, dead: &BTreeSet<WorkerId>, now: Instant) -> FleetView {
+    fn view<'r>(&self, rows: &'r FleetRows, dead: &BTreeSet<WorkerId>, now: Instant) -> FleetView<'r> {
         let (watch, config, me) = (&self.watch, &self.fleet.config, &self.fleet.me);
         Look { rows, watch, dead, config, me, now, wall: self.fleet.clock.now() }.view()
     }

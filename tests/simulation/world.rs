@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use multilangd::clock::{Clock, PausedClock};
-use multilangd::config::{Compatibility, Coordination, Polling, Processing, ProtocolLevel};
+use multilangd::config::{Balancing, Compatibility, Coordination, Polling, Processing, ProtocolLevel};
 use multilangd::consumer::Shared;
 use multilangd::coordinator::Fleet;
 use multilangd::lease::StateStore;
@@ -78,6 +78,7 @@ pub(crate) fn coordination(interval: Duration) -> Coordination {
         failover_time: F,
         lease_assignment_interval: interval,
         max_leases_for_worker: usize::MAX,
+        balancing: Balancing::default(),
         shard_sync_interval: Duration::from_secs(60),
         parent_poll_interval: Duration::from_secs(10),
         ignore_unexpected_child_shards: false,
