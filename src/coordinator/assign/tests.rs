@@ -214,4 +214,5 @@ fn a_fleet_that_begins_again_gives_everybody_the_same() {
     assert!(after.loads().values().all(|(leases, _)| *leases == 2), "{:?}", after.loads());
 }
 
+mod golden;
 mod laws;

@@ -160,16 +160,22 @@ impl<'b> Decider<'b> {
             return;
         }
         leases.retain(|weighed| weighed.kbps > 0.0);
-        let (mut rest, mut none_fits) = (kbps, true);
-        for weighed in &leases {
-            if rest - weighed.kbps <= 0.0 {
-                continue;
-            }
-            none_fits = false;
-            if let Some(given) = self.offer(scene, *weighed, donor) {
-                rest -= weighed.kbps;
-                moved.push(given);
-            }
+        let (mut rest, mut none_fits, mut refused) = (kbps, true, true);
+        // A lease that was refused may find another receiver once a lighter one has filled up the first.
+        while std::mem::take(&mut refused) {
+            let before = moved.len();
+            leases.retain(|weighed| {
+                if rest - weighed.kbps <= 0.0 {
+                    return true;
+                }
+                none_fits = false;
+                let given = self.offer(scene, *weighed, donor);
+                refused |= given.is_none();
+                rest -= given.map_or(0.0, |_| weighed.kbps);
+                moved.extend(given);
+                given.is_none()
+            });
+            refused &= moved.len() > before;
         }
         if none_fits && self.balancing.allow_overshoot {
             moved.extend(leases.last().and_then(|lightest| self.offer(scene, *lightest, donor)));
@@ -177,7 +183,7 @@ impl<'b> Decider<'b> {
     }
 
     /// Gives the lease to the worker farthest below the average, unless that would come out above it. Java gives up on
-    /// the donor then; a lighter lease may still fit.
+    /// the donor then, and on that receiver for all other donors; a lighter lease may still fit.
     fn offer<'a>(&mut self, scene: &mut Scene<'a>, weighed: Weighed<'a>, donor: Place) -> Option<Given<'a>> {
         let receiver = self.queue.peek()?.place;
         if receiver == donor || self.would_exceed(receiver, weighed.kbps) {
@@ -191,8 +197,8 @@ impl<'b> Decider<'b> {
 
     fn would_exceed(&self, receiver: Place, kbps: f64) -> bool {
         self.gauges[receiver].iter().any(|gauge| {
-            let (value, average) = (gauge.value + self.rise(gauge.metric, kbps), self.averages[gauge.metric]);
-            value > average + average.abs() * ROUNDING || value > gauge.range
+            let most = self.averages[gauge.metric].min(gauge.range);
+            gauge.value + self.rise(gauge.metric, kbps) > most + most.abs() * ROUNDING
         })
     }
 

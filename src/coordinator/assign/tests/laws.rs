@@ -224,3 +224,31 @@ proptest! {
         prop_assert_eq!(fleet.plan(&Balancing::default()).steps, []);
     }
 }
+
+/// Ten thousand leases on two hundred workers: half of the table has lost its owners, the rest is uneven.
+fn large() -> Owned {
+    let names: Vec<String> = (0..200).map(|number| format!("worker-{number:03}")).collect();
+    let leases = (0..10_000_usize).map(|number| {
+        let owner = (number % 2 == 0).then(|| names[number * number % 200].as_str());
+        let kbps = 10.0 + f64::from(u32::try_from(number * 7919 % 1000).unwrap());
+        (lease(number, owner, Some(kbps)), if owner.is_some() { Need::Nothing } else { Need::Owner })
+    });
+    let row = |(number, name): (usize, &String)| {
+        let cpu = 20.0 + f64::from(u32::try_from(number % 60).unwrap());
+        (WorkerId::new(name.as_str()), Some(row(name, &[("C", vec![cpu; 10], 100.0)])))
+    };
+    Owned { leases: leases.collect(), workers: names.iter().enumerate().map(row).collect(), limit: usize::MAX }
+}
+
+#[test]
+fn ten_thousand_leases_on_two_hundred_workers_are_planned_in_no_time() {
+    let (fleet, balancing) = (large(), Balancing::default());
+    let begin = std::time::Instant::now();
+    let first = fleet.plan(&balancing);
+    let settled = fleet.after(&first.steps);
+    let second = settled.plan(&balancing);
+    assert_eq!(first.steps.len(), 5_000);
+    assert!(second.balanced && !second.steps.is_empty());
+    // Far below what comparing each lease with each worker would take; `benches/assign.rs` has the figures.
+    assert!(begin.elapsed() < std::time::Duration::from_secs(4), "{:?} for two plans", begin.elapsed());
+}
