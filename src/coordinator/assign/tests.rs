@@ -175,6 +175,19 @@ fn a_lease_too_heavy_for_its_receiver_does_not_keep_lighter_ones_back() {
 }
 
 #[test]
+fn a_receiver_that_can_take_nothing_does_not_stand_before_others() {
+    // b is farthest below the average, but at the end of its operating range; c comes next
+    let mut fleet = fleet(carrying(&[("a", &[20.0, 20.0, 20.0]), ("b", &[20.0]), ("c", &[20.0])]), &[]);
+    for (name, cpu, range) in [("a", 80.0, 100.0), ("b", 10.0, 11.0), ("c", 20.0, 100.0)] {
+        fleet.workers.insert(WorkerId::new(name), Some(row(name, &[("C", vec![cpu], range)])));
+    }
+    // 60 % of (80 - 36.7) / 80 of its 60 is 19.5: the lightest goes by overshoot, but would lift c to 42; a lease of 10 does not
+    assert_eq!(moves(&fleet.plan(&Balancing::default())), expected([]));
+    fleet.leases[2].0.throughput_kbps = Some(10.0);
+    assert_eq!(moves(&fleet.plan(&Balancing::default())), expected([("2", "c")]));
+}
+
+#[test]
 fn reported_load_weighs_more_than_throughput() {
     let mut fleet = fleet(carrying(&[("a", &[20.0, 20.0, 20.0]), ("b", &[20.0, 20.0, 20.0])]), &[]);
     for (name, cpu) in [("a", 80.0), ("b", 20.0)] {

@@ -155,11 +155,17 @@ impl<'b> Decider<'b> {
         let mut leases = std::mem::take(&mut scene.carriers[donor].movable);
         leases.sort_by(|a, b| b.kbps.total_cmp(&a.kbps)); // stable: ties by shard
         if scene.carriers[donor].kbps == 0.0 {
-            // Loaded by something else than its leases, as far as can be seen: try with one less.
-            moved.extend(leases.first().and_then(|weighed| self.offer(scene, *weighed, donor)));
-            return;
+            leases.truncate(1); // loaded by something else than its leases, as far as can be seen: try with one less
+        } else {
+            leases.retain(|weighed| weighed.kbps > 0.0);
         }
-        leases.retain(|weighed| weighed.kbps > 0.0);
+        let Some(lightest) = leases.last().copied() else { return };
+        let overshoot = self.balancing.allow_overshoot || lightest.kbps == 0.0;
+        let mut aside = Vec::new();
+        let mut offer = |scene: &mut Scene<'a>, weighed| {
+            aside.extend(self.set_aside(donor, lightest.kbps));
+            self.offer(scene, weighed, donor)
+        };
         let (mut rest, mut none_fits, mut refused) = (kbps, true, true);
         // A lease that was refused may find another receiver once a lighter one has filled up the first.
         while std::mem::take(&mut refused) {
@@ -169,7 +175,7 @@ impl<'b> Decider<'b> {
                     return true;
                 }
                 none_fits = false;
-                let given = self.offer(scene, *weighed, donor);
+                let given = offer(scene, *weighed);
                 refused |= given.is_none();
                 rest -= given.map_or(0.0, |_| weighed.kbps);
                 moved.extend(given);
@@ -177,16 +183,28 @@ impl<'b> Decider<'b> {
             });
             refused &= moved.len() > before;
         }
-        if none_fits && self.balancing.allow_overshoot {
-            moved.extend(leases.last().and_then(|lightest| self.offer(scene, *lightest, donor)));
+        if none_fits && overshoot {
+            moved.extend(offer(scene, lightest));
         }
+        self.queue.extend(aside);
+    }
+
+    /// Takes those receivers off the top of the queue that could not even take `lightest`; the donor, too.
+    fn set_aside(&mut self, donor: Place, lightest: f64) -> Vec<Receiver> {
+        let mut aside = Vec::new();
+        while let Some(top) = self.queue.peek()
+            && (top.place == donor || self.would_exceed(top.place, lightest))
+        {
+            aside.extend(self.queue.pop());
+        }
+        aside
     }
 
     /// Gives the lease to the worker farthest below the average, unless that would come out above it. Java gives up on
     /// the donor then, and on that receiver for all other donors; a lighter lease may still fit.
     fn offer<'a>(&mut self, scene: &mut Scene<'a>, weighed: Weighed<'a>, donor: Place) -> Option<Given<'a>> {
         let receiver = self.queue.peek()?.place;
-        if receiver == donor || self.would_exceed(receiver, weighed.kbps) {
+        if self.would_exceed(receiver, weighed.kbps) {
             return None;
         }
         self.queue.pop();

@@ -163,6 +163,8 @@ fn settle(mut fleet: Owned, balancing: &Balancing, report: impl Fn(&mut Owned)) 
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))] // each is planned again and again
+
     #[test]
     fn a_fleet_weighed_by_throughput_comes_to_rest(
         leases in flowing(), workers in 1..7_usize, limit in 1..40_usize, balancing in settings()
