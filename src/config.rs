@@ -14,6 +14,7 @@ mod credentials;
 mod effective;
 pub mod environment;
 pub mod keys;
+mod leaf;
 pub mod lists;
 pub mod order;
 pub mod origin;

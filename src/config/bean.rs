@@ -310,15 +310,23 @@ fn apply_credentials(bean: &mut Bean, spelled: &str, key: &'static Key, text: &s
         );
     }
     if key.name.ends_with(".class") {
-        let text = shown(spelled, text);
         match credentials::decode_bean(text) {
             Ok(chosen) => drop(bean.fields.insert(key.field, Value::Providers(chosen))),
             Err((stage, java)) => {
+                let text = shown(spelled, text);
                 let message =
                     format!("`{spelled} = {text}`: no such credentials provider; write DefaultCredentialsProvider");
                 context.report.fault_java(stage, spelled, message, java);
             }
         }
+        return;
+    }
+    // a broken chain is not a missing one
+    let broken = Chosen { providers: Vec::new(), is_chain: true };
+    if credentials::has_nameless(text) {
+        let message = format!("`{spelled}`: a provider has no name, only `|`; remove it or write its name");
+        context.report.fault_java(Stage::Load, spelled, message, "Index 0 out of bounds for length 0");
+        bean.fields.insert(key.field, Value::Providers(broken));
         return;
     }
     match credentials::decode(spelled, text, context.defaults, context.strict, context.report) {
@@ -333,9 +341,7 @@ fn apply_credentials(bean: &mut Bean, spelled: &str, key: &'static Key, text: &s
                 names.join(", "),
             );
             context.report.fault_java(Stage::Load, spelled, message, "No credential providers were specified.");
-            // a broken chain is not a missing one
-            let chosen = Chosen { providers: Vec::new(), is_chain: true };
-            bean.fields.insert(key.field, Value::Providers(chosen));
+            bean.fields.insert(key.field, Value::Providers(broken));
         }
     }
 }

@@ -157,8 +157,13 @@ fn old_generation(
     defaults: &Defaults<'_>,
     report: &mut Report,
 ) -> Vec<CredentialsProvider> {
-    let prefixes = ["com.amazonaws.auth.", "com.amazonaws.services.kinesis.multilang.auth."];
-    let short = prefixes.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name);
+    const PREFIXES: [&str; 3] = [
+        "com.amazonaws.auth.",
+        "com.amazonaws.services.kinesis.multilang.auth.",
+        // of KCL 2.0 to 2.6, which still had the SDK 1.x
+        "software.amazon.kinesis.multilang.auth.",
+    ];
+    let short = PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name);
     match short {
         "DefaultAWSCredentialsProviderChain" => vec![CredentialsProvider::Default],
         "SystemPropertiesCredentialsProvider" => vec![CredentialsProvider::SystemProperties],
@@ -177,7 +182,14 @@ fn old_generation(
     }
 }
 
-/// Decodes the bean form `….class = NAME`.
+/// Whether a member is nothing but bars: it has no name, and the reference stumbles over it.
+///
+/// Source: daemon 3.5.1 `AwsCredentialsProviderPropertyValueDecoder`, `String.split` leaves no piece of such a text.
+pub(super) fn has_nameless(value: &str) -> bool {
+    value.split(',').map(trim).any(|member| !member.is_empty() && split(member, '|').is_empty())
+}
+
+/// Decodes the bean form `….class = NAME`, in which bars mean nothing.
 ///
 /// # Errors
 /// When and how the reference fails; some classes are there, but cannot be built without settings.
@@ -187,6 +199,7 @@ pub(super) fn decode_bean(name: &str) -> Result<Chosen, (Stage, String)> {
         "StaticCredentialsProvider" => "Credentials must not be null.",
         "ProcessCredentialsProvider" => "command must not be null.",
         "AwsCredentialsProviderChain" => "No credential providers were specified.",
+        SDK_ROLE => "STS client must not be null.",
         _ => "",
     };
     if !late.is_empty() {
@@ -194,6 +207,7 @@ pub(super) fn decode_bean(name: &str) -> Result<Chosen, (Stage, String)> {
     }
     let provider = plain(short, &[]).ok_or_else(|| {
         let prefix = SDK.trim_end_matches('.');
+        let name = name.split('|').next().unwrap_or_default(); // what follows may be secret
         (Stage::Load, format!("Unable to load class {name}. Attempted: ({name}, {prefix}.{name}, {prefix}${name})"))
     })?;
     Ok(Chosen { providers: vec![provider], is_chain: false })

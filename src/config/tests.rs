@@ -211,6 +211,17 @@ fn names_of_the_first_sdk_are_taken_unless_strict() {
             "EC2ContainerCredentialsProviderWrapper",
             vec![CredentialsProvider::Container, CredentialsProvider::InstanceProfile],
         ),
+        // the name of KCL 2.0 to 2.6
+        (
+            "software.amazon.kinesis.multilang.auth.KclSTSAssumeRoleSessionCredentialsProvider|arn:r|s|endpointRegion=eu-west-1",
+            vec![CredentialsProvider::AssumeRole {
+                role_arn: "arn:r".to_owned(),
+                session_name: "s".to_owned(),
+                external_id: None,
+                region: Some("eu-west-1".to_owned()),
+                endpoint: None,
+            }],
+        ),
         // what works with the reference keeps its identity
         (
             "com.amazonaws.auth.profile.ProfileCredentialsProvider,EnvironmentVariableCredentialsProvider",
@@ -224,6 +235,15 @@ fn names_of_the_first_sdk_are_taken_unless_strict() {
         assert!(!loaded.warnings.is_empty(), "{value}");
         assert_eq!(outcome(&text, true).is_ok(), value.contains(','), "{value}");
     }
+}
+
+#[test]
+fn a_provider_without_a_name_is_refused_even_beside_a_good_one() {
+    let error =
+        outcome(&BASE.replace("DefaultCredentialsProvider", "DefaultCredentialsProvider,|"), false).unwrap_err();
+    assert!(error.faults[0].to_string().contains("a provider has no name"), "{error}");
+    let error = refused("dynamoDBCredentialsProvider.class = ProfileCredentialsProvider|dev\n");
+    assert_eq!(fault_keys(&error), ["dynamoDBCredentialsProvider.class"], "bars mean nothing there");
 }
 
 #[test]

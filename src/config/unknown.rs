@@ -2,6 +2,7 @@
 
 use super::bean::CLIENTS;
 use super::keys::{self, KEYS, Key};
+use super::leaf;
 use super::own;
 use super::report::{Report, Stage, shown};
 
@@ -30,7 +31,7 @@ pub(super) fn report(name: &str, text: &str, strict: bool, report: &mut Report) 
         let message = format!("`{name}`: the key has no parts; remove the line");
         return report.fault_java(Stage::Load, name, message, NO_DIMENSIONS);
     }
-    if let Some((stage, java)) = client_fault(name, text) {
+    if let Some((stage, java)) = leaf::fault(name, text) {
         let message =
             format!("`{name} = {value}`: this setting of the client cannot be given in a file; remove the line");
         return report.fault_java(stage, name, message, java);
@@ -145,67 +146,6 @@ fn not_indexed(key: &Key) -> String {
 
 fn no_getter(name: &str) -> String {
     format!("Property '{name}' has no getter method on bean class {BEAN}")
-}
-
-/// An unknown leaf of an SDK client is fatal, unlike any other unknown key.
-///
-/// Source: daemon 3.5.1 `BuilderDynaBean` over the builders of AWS SDK for Java 2.41.
-fn client_fault(name: &str, text: &str) -> Option<(Stage, String)> {
-    let (client, leaf) = name.split_once('.').filter(|(client, _)| CLIENTS.contains(client))?;
-    let (first, nested) = leaf.split_once('.').map_or((leaf, None), |(first, rest)| (first, Some(rest)));
-    const OPEN: [&str; 7] = [
-        "overrideConfiguration",
-        "asyncConfiguration",
-        "httpClient",
-        "httpClientBuilder",
-        "endpointProvider",
-        "authSchemeProvider",
-        "addPlugin",
-    ];
-    const SIMPLE: [&str; 5] = ["endpointOverride", "region", "fipsEnabled", "dualstackEnabled", "credentialsProvider"];
-    let unknown = |leaf: &str| (Stage::Load, format!("Unknown property: {leaf}"));
-    let unconvertible = |class: &str| (Stage::Load, format!("Can't convert value '' to type class {class}"));
-    let mutator = |leaf: &str| (Stage::Resolve, format!("Unable to find mutator for {leaf} of type java.lang.String"));
-    let timeout = matches!(nested, Some("apiCallTimeout" | "apiCallAttemptTimeout"));
-    if first == "overrideConfiguration" && timeout && super::values::duration(super::values::trim(text)).is_err() {
-        return Some((Stage::Load, "Text cannot be parsed to a Duration".to_owned()));
-    }
-    match (first, nested) {
-        (
-            "overrideConfiguration",
-            Some(
-                "apiCallTimeout"
-                | "apiCallAttemptTimeout"
-                | "retryPolicy"
-                | "retryStrategy"
-                | "appId"
-                | "defaultProfileName",
-            ),
-        ) => None,
-        ("overrideConfiguration" | "asyncConfiguration", Some(rest)) => Some(unknown(rest)),
-        ("", None) | ("credentialsProvider", None) => Some(mutator(first)),
-        ("", Some(_)) => None,
-        ("endpointOverride", Some(rest)) => Some(unknown(rest)),
-        ("defaultsMode", _) => Some(unconvertible("software.amazon.awssdk.awscore.defaultsmode.DefaultsMode")),
-        ("accountIdEndpointMode", _) if client == "dynamoDbClient" => {
-            Some(unconvertible("software.amazon.awssdk.awscore.endpoints.AccountIdEndpointMode"))
-        }
-        ("class", None) if text == class_of(client) => None,
-        ("class", None) => Some((Stage::Load, format!("Unable to load class {text}. Attempted: ({text})"))),
-        (first, _) if SIMPLE.contains(&first) => None,
-        (first, _) if OPEN.contains(&first) || first == "putAuthScheme" => {
-            Some(unconvertible("software.amazon.kinesis.multilang.config.BuilderDynaBean"))
-        }
-        (first, _) => Some(unknown(first)),
-    }
-}
-
-fn class_of(client: &str) -> &'static str {
-    match client {
-        "kinesisClient" => "software.amazon.awssdk.services.kinesis.KinesisAsyncClient",
-        "dynamoDbClient" => "software.amazon.awssdk.services.dynamodb.DynamoDbAsyncClient",
-        _ => "software.amazon.awssdk.services.cloudwatch.CloudWatchAsyncClient",
-    }
 }
 
 /// The known key that `name` probably stands for.
