@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
@@ -33,6 +33,9 @@ use crate::types::Checkpoint;
 const FAILED_CHILD_LIMIT: Duration = Duration::from_secs(5);
 /// How long everything may take when the time for a graceful stop is over.
 const ABANDON_LIMIT: Duration = Duration::from_millis(500);
+/// How often a Java worker compares its consumers with its leases; in between a consumer goes on without one
+/// (Source: KCL 3.x `Scheduler.runProcessLoop`, `CoordinatorConfig.shardConsumerDispatchPollIntervalMillis`).
+const JAVA_LOOKS_EVERY: Duration = Duration::from_secs(1);
 
 /// Why the consumer must leave its shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +76,7 @@ impl ShardTask {
         self.enter(ShardState::WaitingForParents);
         let called = tokio::select! {
             biased;
-            call = called(&self.held, stop) => Some(call),
+            call = called(&self.held, stop, Duration::ZERO) => Some(call),
             () = wait_for_parents(&self.shared, &self.lease) => None,
         };
         let outcome = match called {
@@ -118,10 +121,17 @@ impl ShardTask {
         }
         info!(%shard, checkpoint = %self.lease.checkpoint, "reading shard");
         self.enter(ShardState::Processing);
+        let held = self.held.clone();
+        let unnoticed = match self.shared.compatibility {
+            Compatibility::Safe => Duration::ZERO,
+            Compatibility::Strict => JAVA_LOOKS_EVERY,
+        };
+        // one wait for all batches: what has begun to count must not begin anew with each of them
+        let mut call = std::pin::pin!(called(&held, stop, unnoticed));
         loop {
             let batch = tokio::select! {
                 biased;
-                call = called(&self.held, stop) => return self.leave(call).await,
+                call = &mut call => return self.leave(call).await,
                 batch = batches.recv() => batch,
             };
             let Some(mut batch) = batch else {
@@ -152,7 +162,7 @@ impl ShardTask {
             self.shared.progress.delivered(self.held.shard(), &[], batch.millis_behind_latest);
             return Ok(Delivery::Done);
         }
-        if self.held.standing() == Standing::Lost {
+        if self.held.standing() == Standing::Lost && self.shared.compatibility == Compatibility::Safe {
             return Ok(Delivery::LeaseTooOld);
         }
         let bytes: usize = records.iter().map(Record::data_len).sum();
@@ -211,7 +221,7 @@ impl ShardTask {
         if !children.is_empty() {
             tokio::select! {
                 biased;
-                call = called(&self.held, stop) => return self.leave(call).await,
+                call = called(&self.held, stop, Duration::ZERO) => return self.leave(call).await,
                 () = hand_on(&self.shared, &self.held, children) => {}
             }
         }
@@ -303,13 +313,18 @@ impl ShardTask {
     }
 }
 
-/// Waits until the consumer must leave. Cancel-safe.
-async fn called(held: &HeldLease, stop: &CancellationToken) -> Call {
+/// Waits until the consumer must leave; the loss of the lease goes `unnoticed` for a while. Cancel-safe if that is zero.
+async fn called(held: &HeldLease, stop: &CancellationToken, unnoticed: Duration) -> Call {
     tokio::select! {
         biased;
         standing = held.until_called_for() => match standing {
             Standing::Wanted(_) => Call::Wanted,
-            Standing::Held | Standing::Lost => Call::Lost,
+            Standing::Held | Standing::Lost => {
+                if !unnoticed.is_zero() {
+                    sleep(unnoticed).await;
+                }
+                Call::Lost
+            }
         },
         () = stop.cancelled() => Call::Stop,
     }

@@ -125,6 +125,23 @@ async fn a_batch_that_comes_after_the_lease_has_expired_is_not_delivered() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn in_strict_mode_the_loss_of_a_lease_goes_unnoticed_for_a_second() {
+    let ground = Ground { compatibility: Compatibility::Strict, ..Ground::new() };
+    let scene = begin(ground, &fresh(), |life, action| match action {
+        "processRecords" => vec![Say::Work(F + SECOND), Say::Answer],
+        _ => obedient(life, action),
+    });
+    scene.ground.put();
+    sleep(SECOND).await;
+    scene.ground.put();
+    scene.ground.table.faults().cut(SECOND * 60);
+    let (outcome, told, _) = scene.outcome().await;
+    assert!(matches!(outcome, Outcome::LeaseGone));
+    assert!(told[2].starts_with("processRecords"), "{told:?}");
+    assert_eq!(told[3..], heard(&["leaseLost", "end of input"]), "and then no more");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_child_that_fails_fails_its_consumer_and_the_lease_is_given_back() {
     for failing in ["initialize", "processRecords", "shardEnded"] {
         let scene = scene(move |life, action| if action == failing { vec![Say::End] } else { obedient(life, action) });

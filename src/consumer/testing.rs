@@ -154,6 +154,7 @@ pub(crate) struct Ground {
     pub(crate) stream: Arc<MemoryStream>,
     pub(crate) keepers: JoinSet<()>,
     pub(crate) processing: Processing,
+    pub(crate) compatibility: Compatibility,
 }
 
 impl Ground {
@@ -169,7 +170,13 @@ impl Ground {
             checkpoint_at_shard_end: false,
         };
         let stream = Arc::new(MemoryStream::new(1, clock));
-        Self { table: MemoryStore::new(), stream, keepers: JoinSet::new(), processing }
+        Self {
+            table: MemoryStore::new(),
+            stream,
+            keepers: JoinSet::new(),
+            processing,
+            compatibility: Compatibility::Safe,
+        }
     }
 
     /// Puts the lease into the table and keeps it.
@@ -195,7 +202,7 @@ impl Ground {
             launcher,
             progress: Arc::new(Unwatched),
             processing: self.processing.clone(),
-            compatibility: Compatibility::Safe,
+            compatibility: self.compatibility,
             parent_poll: Duration::from_secs(10),
             read_ahead: PrefetchLimits::POLLING,
             ended: Notify::new(),
