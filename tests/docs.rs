@@ -25,8 +25,11 @@ fn every_difference_has_the_test_it_names() {
     let differences = fs::read_to_string(root.join("docs/differences.md")).unwrap();
     let rows: Vec<&str> = differences.lines().filter(|line| line.starts_with("| ") && line.ends_with("` |")).collect();
     let mut missing = Vec::new();
-    for row in &rows {
-        let name = row.trim_end_matches("` |").rsplit('`').next().unwrap();
+    let strict = rows.iter().filter_map(|row| row.split_once("(`")?.1.split_once("`)"));
+    let strict: Vec<&str> = strict.map(|(name, _)| name).collect();
+    assert!(strict.len() > 10, "strict's side has tests too");
+    let held = rows.iter().map(|row| row.trim_end_matches("` |").rsplit('`').next().unwrap());
+    for name in held.chain(strict) {
         if !code.contains(&format!("fn {name}(")) && !code.contains(&format!("@test(\"{name}\"")) {
             missing.push(name);
         }

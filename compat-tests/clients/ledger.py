@@ -5,6 +5,7 @@ Environment
   LEDGER       the file (lines are appended whole, so that several children may share it)
   CHECKPOINT   batch (default) = after every batch, at the last record by number; none = only where it must
   HANG_ON      an action at which it stops answering and reading for ever, signals and end of input included
+  FORGET_ON    an action at which it does not checkpoint
   FAIL_ON      an action at which it ends with code 7
   ANSWER_SLOWLY seconds to wait before each answer to processRecords
 """
@@ -17,6 +18,7 @@ import time
 
 ledger = os.open(os.environ["LEDGER"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 hang_on, fail_on = os.environ.get("HANG_ON"), os.environ.get("FAIL_ON")
+forget_on = os.environ.get("FORGET_ON")
 each_batch = os.environ.get("CHECKPOINT", "batch") == "batch"
 slowly = float(os.environ.get("ANSWER_SLOWLY", "0"))
 shard = None
@@ -71,6 +73,6 @@ while True:
         time.sleep(slowly)
         if records and each_batch:
             checkpoint(records[-1]["sequenceNumber"], records[-1]["subSequenceNumber"])
-    elif action in ("shardEnded", "shutdownRequested"):
+    elif action in ("shardEnded", "shutdownRequested") and action != forget_on:
         checkpoint()
     send({"action": "status", "responseFor": action})

@@ -28,6 +28,19 @@ class Probe:
         return any(" ".join(w).startswith(beginnings) for w in self.lines(shard))
 
 
+def running(world, shards=2, wait_for_checkpoint=True, env=None, **properties):
+    """A daemon that has delivered a record of each shard."""
+    backend = world.embedded()
+    stream, app = backend.stream("stopping", shards), backend.application("stopping-app")
+    stream.put_to_all("one")
+    daemon = world.daemon(app, stream=stream, env=env, **{**worlds.QUICK, **properties}).start()
+    daemon.wait_for("a record of each shard", lambda: len(daemon.records()) >= shards, 90)
+    if wait_for_checkpoint:
+        daemon.wait_for("a checkpoint of each shard", lambda: len(
+            [c for c in app.checkpoints().values() if c.isdigit()]) == shards, 10)
+    return backend, stream, app, daemon
+
+
 def course(world, backend, child, ends_with, at_end=CHECKPOINTED, env=None, **properties):
     """Runs `child` through it. With these keys 53 and 47 of the last 100 records land in the two child shards.
 

@@ -4,21 +4,9 @@ import signal
 import time
 
 from harness import world as worlds
+from harness.course import running
 from harness.runner import test
 from harness.world import check
-
-
-def running(world, shards=2, wait_for_checkpoint=True, env=None, **properties):
-    """A daemon that has delivered a record of each shard."""
-    backend = world.embedded()
-    stream, app = backend.stream("stopping", shards), backend.application("stopping-app")
-    stream.put_to_all("one")
-    daemon = world.daemon(app, stream=stream, env=env, **{**worlds.QUICK, **properties}).start()
-    daemon.wait_for("a record of each shard", lambda: len(daemon.records()) >= shards, 90)
-    if wait_for_checkpoint:
-        daemon.wait_for("a checkpoint of each shard", lambda: len(
-            [c for c in app.checkpoints().values() if c.isdigit()]) == shards, 10)
-    return backend, stream, app, daemon
 
 
 def graceful(world, number, wanted):

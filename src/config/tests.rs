@@ -140,6 +140,15 @@ fn the_grace_of_a_stop_is_ours_only_when_the_file_is_silent() {
 }
 
 #[test]
+fn a_negative_number_is_the_default_and_nothing_at_all_in_strict_mode() {
+    for (strict, seconds) in [(false, 10), (true, 0)] {
+        let loaded = outcome(&format!("{BASE}failoverTimeMillis = -5\n"), strict).unwrap();
+        assert_eq!(loaded.config.coordination.failover_time, Duration::from_secs(seconds), "strict: {strict}");
+        assert_eq!(loaded.warnings.len(), 1, "{:?}", loaded.warnings);
+    }
+}
+
+#[test]
 fn strict_comes_from_the_file_or_the_command_line() {
     assert_eq!(with("multilangd.compatibility = strict").config.compatibility, Compatibility::Strict);
     assert_eq!(with("multilangd.compatibility = safe").config.compatibility, Compatibility::Safe);
