@@ -62,7 +62,8 @@ fn what_is_refused_is_named_with_its_action() {
     let errors = found["errors"].as_array().unwrap();
     let actions: Vec<_> = errors.iter().map(|error| error["key"].as_str().unwrap()).collect();
     assert_eq!(code, 1);
-    assert_eq!(actions, ["kinesis:DescribeStreamSummary", "kinesis:ListShards", "dynamodb:DescribeTable"]);
+    let describe = "dynamodb:DescribeTable"; // the lease table, and the one of KCL 3.0 to 3.4
+    assert_eq!(actions, ["kinesis:DescribeStreamSummary", "kinesis:ListShards", describe, describe]);
     let message = errors[0]["message"].as_str().unwrap();
     assert!(
         message.contains("allow the action kinesis:DescribeStreamSummary in the policy: User x may not"),
@@ -90,4 +91,36 @@ fn a_table_that_is_not_there_is_no_error() {
         table["verdict"] == "missing" && table["note"].as_str().unwrap().contains("dynamodb:CreateTable"),
         "{table}"
     );
+}
+
+#[test]
+fn writes_are_asked_for_under_a_condition_that_never_holds_and_what_is_not_tried_is_said() {
+    let (code, found) = checked(service(|operation| match operation {
+        "ListShards" => (200, r#"{"Shards":[]}"#),
+        "DescribeTable" => (
+            200,
+            r#"{"Table":{"TableName":"a","TableStatus":"ACTIVE","GlobalSecondaryIndexes":
+            [{"IndexName":"LeaseOwnerToLeaseKeyIndex"}]}}"#,
+        ),
+        "PutItem" | "UpdateItem" => {
+            (400, r#"{"__type":"com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException","message":"no"}"#)
+        }
+        "DeleteItem" => (400, r#"{"__type":"AccessDeniedException","message":"User x may not"}"#),
+        "GetItem" | "Scan" | "Query" => (200, "{}"),
+        _ => (
+            200,
+            r#"{"StreamDescriptionSummary":{"StreamName":"s","StreamARN":"arn:aws:kinesis:us-east-1:1:stream/s",
+            "StreamStatus":"ACTIVE","RetentionPeriodHours":24,"StreamCreationTimestamp":1,"EnhancedMonitoring":[],"OpenShardCount":1}}"#,
+        ),
+    }));
+    let verdict = |action: &str| {
+        let tried = found["aws"].as_array().unwrap().iter().find(|tried| tried["action"] == action).unwrap();
+        tried["verdict"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(code, 1, "{found}");
+    for action in ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"] {
+        assert_eq!(verdict(action), "allowed", "{action}");
+    }
+    assert_eq!(verdict("dynamodb:DeleteItem"), "failed");
+    assert_eq!(verdict("cloudwatch:PutMetricData"), "not tried");
 }

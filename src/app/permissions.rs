@@ -33,6 +33,8 @@ pub enum Verdict {
     Allowed,
     /// It is allowed, and what it asked for is not there, which the daemon will make; says what that needs.
     ToBeMade(&'static str),
+    /// There is no call that would change nothing; says so, and when it is needed.
+    NotTried(&'static str),
     /// It failed; one sentence with the cure.
     Failed(String),
 }
@@ -49,6 +51,7 @@ impl Tried {
 pub async fn try_all(config: &Config, clients: &Clients) -> Vec<Tried> {
     let mut tried = stream(config, clients).await;
     tried.extend(table(config, clients).await);
+    tried.push(old_table(config, clients).await);
     tried
 }
 
@@ -99,8 +102,11 @@ async fn stream(config: &Config, clients: &Clients) -> Vec<Tried> {
             };
             let makes = "it will be registered, which needs kinesis:RegisterStreamConsumer";
             let missing = fan_out.consumer_arn.is_none().then_some(makes);
+            let named = format!("consumer {consumer}");
             let answer = timeout(LIMIT, call.send()).await;
-            tried.push(verdict("kinesis:DescribeStreamConsumer", &format!("consumer {consumer}"), answer, missing));
+            tried.push(verdict("kinesis:DescribeStreamConsumer", &named, answer, missing));
+            let verdict = Verdict::NotTried("a subscription would end the one of a worker that reads the shard");
+            tried.push(Tried { action: "kinesis:SubscribeToShard", resource: named, verdict });
         }
     }
     tried
@@ -117,6 +123,7 @@ async fn table(config: &Config, clients: &Clients) -> Vec<Tried> {
     let Some(there) = there else { return tried };
     let scan = clients.dynamodb.scan().table_name(table).limit(1).select(Select::Count);
     tried.push(verdict("dynamodb:Scan", &named, timeout(LIMIT, scan.send()).await, None));
+    tried.extend(items(table, &named, clients).await);
     let has_index = there.global_secondary_indexes().iter().any(|index| index.index_name() == Some(OWNER_INDEX));
     if has_index {
         let query = clients
@@ -141,6 +148,38 @@ async fn table(config: &Config, clients: &Clients) -> Vec<Tried> {
     tried
 }
 
+/// Each start asks whether the application has the tables of KCL 3.0 to 3.4 (Source: LEASES.md section 1).
+async fn old_table(config: &Config, clients: &Clients) -> Tried {
+    let table = format!("{}-CoordinatorState", config.application_name);
+    let described = timeout(LIMIT, clients.dynamodb.describe_table().table_name(&table).send()).await;
+    let fine = "as it should be: only applications of KCL 3.0 to 3.4 have it";
+    verdict("dynamodb:DescribeTable", &format!("table {table}"), described, Some(fine))
+}
+
+/// Reads a row that is not there, and asks for writes under a condition that no row meets, so that nothing is written.
+async fn items(table: &str, named: &str, clients: &Clients) -> [Tried; 4] {
+    const NEVER: &str = "attribute_exists(leaseKey) AND attribute_not_exists(leaseKey)";
+    let key = || aws_sdk_dynamodb::types::AttributeValue::S("multilangd-check".to_owned());
+    let dynamodb = &clients.dynamodb;
+    let get = dynamodb.get_item().table_name(table).key("leaseKey", key());
+    let put = dynamodb.put_item().table_name(table).item("leaseKey", key()).condition_expression(NEVER);
+    let update = dynamodb.update_item().table_name(table).key("leaseKey", key()).condition_expression(NEVER);
+    let delete = dynamodb.delete_item().table_name(table).key("leaseKey", key()).condition_expression(NEVER);
+    [
+        verdict("dynamodb:GetItem", named, timeout(LIMIT, get.send()).await, None),
+        verdict("dynamodb:PutItem", named, timeout(LIMIT, put.send()).await, None),
+        verdict("dynamodb:UpdateItem", named, timeout(LIMIT, update.send()).await, None),
+        verdict("dynamodb:DeleteItem", named, timeout(LIMIT, delete.send()).await, None),
+    ]
+}
+
+/// What a worker needs for metrics. No call is sure to change nothing: one with a metric is stored if it is allowed.
+#[must_use]
+pub fn metrics(application: &str) -> Tried {
+    let verdict = Verdict::NotTried("metrics are not published yet; a call that is allowed would store one");
+    Tried { action: "cloudwatch:PutMetricData", resource: format!("namespace {application}"), verdict }
+}
+
 type Answer<T, E> = Result<Result<T, SdkError<E>>, tokio::time::error::Elapsed>;
 
 /// `makes`: what a missing thing means; without it, it is a failure.
@@ -158,6 +197,8 @@ where
             let code = error.as_service_error().and_then(ProvideErrorMetadata::code).unwrap_or_default();
             let said = error.as_service_error().and_then(ProvideErrorMetadata::message).unwrap_or_default();
             match (code, makes) {
+                // the policy let it through, as far as the condition
+                ("ConditionalCheckFailedException", _) => Verdict::Allowed,
                 ("ResourceNotFoundException", Some(makes)) => Verdict::ToBeMade(makes),
                 ("ResourceNotFoundException", None) => {
                     failed(format!("{resource} is not there; check its name, the region and the account"))

@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 
 use super::plan::{self, Surroundings};
 use super::texts;
-use crate::app::permissions::{Tried, Verdict, try_all};
+use crate::app::permissions::{self, Tried, Verdict, try_all};
 use crate::app::{aws::Clients, block_on, logging, one_line};
 use crate::child::process::ProcessLauncher;
 use crate::config::keys::Honoured;
@@ -114,7 +114,12 @@ impl Findings {
 
     async fn aws(&mut self, config: &Config) {
         match Box::pin(Clients::new(config)).await {
-            Ok(clients) => self.tried = try_all(config, &clients).await,
+            Ok(clients) => {
+                self.tried = try_all(config, &clients).await;
+                let wants = |setting: &Setting| setting.key == "metricsLevel" && setting.value != "NONE";
+                self.tried
+                    .extend(self.settings.iter().any(wants).then(|| permissions::metrics(&config.application_name)));
+            }
             Err(error) => self.fault("AwsCredentialsProvider", one_line(&error)),
         }
     }
@@ -122,7 +127,7 @@ impl Findings {
     fn errors(&self) -> Vec<String> {
         let failed = self.tried.iter().filter_map(|tried| match &tried.verdict {
             Verdict::Failed(why) => Some(why.clone()),
-            Verdict::Allowed | Verdict::ToBeMade(_) => None,
+            Verdict::Allowed | Verdict::ToBeMade(_) | Verdict::NotTried(_) => None,
         });
         self.faults.iter().map(ToString::to_string).chain(failed).collect()
     }
@@ -147,7 +152,7 @@ impl Findings {
         });
         let refused = self.tried.iter().filter_map(|tried| match &tried.verdict {
             Verdict::Failed(why) => Some(json!({ "key": tried.action, "stage": "aws", "message": why })),
-            Verdict::Allowed | Verdict::ToBeMade(_) => None,
+            Verdict::Allowed | Verdict::ToBeMade(_) | Verdict::NotTried(_) => None,
         });
         let faults = faults.chain(refused);
         let warnings = self.warnings.iter().map(|w| json!({ "key": w.key, "message": w.to_string() }));
@@ -205,6 +210,7 @@ fn told(verdict: &Verdict) -> (&'static str, Option<&str>) {
     match verdict {
         Verdict::Allowed => ("allowed", None),
         Verdict::ToBeMade(note) => ("missing", Some(note)),
+        Verdict::NotTried(note) => ("not tried", Some(note)),
         Verdict::Failed(why) => ("failed", Some(why)),
     }
 }
