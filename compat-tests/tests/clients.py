@@ -39,9 +39,9 @@ def program(name, words):
     return command
 
 
-def old_kclpy(version, app, left):
+def old_kclpy(version, app, left, **properties):
     return Client("kclpy-" + version, "amazon_kclpy " + version, lambda tools: "%s %s" % (tools.venv(), file(app)), left,
-                  env=lambda tools: {"PYTHONPATH": tools.old_kclpy(version)}, properties=level(1), heavy=True)
+                  env=lambda tools: {"PYTHONPATH": tools.old_kclpy(version)}, properties=properties, heavy=True)
 
 
 # It checkpoints after its answer, so that the daemon sees that with the next batch only.
@@ -58,9 +58,11 @@ CLIENTS = [
     # It ends by itself once it was asked to stop.
     Client("go-clever", "Go, Clever's library", lambda tools: tools.go_child("go-clever"),
            ["shutdown SHUTDOWN_REQUESTED"], at_end="shutdown TERMINATE", properties=CLEVER),
-    old_kclpy("1.5.1", "app_v2.py", ["shutdownRequested checkpointed", "shutdown ZOMBIE"]),
+    old_kclpy("3.1.3", "app_v3.py", ["shutdownRequested checkpointed", "leaseLost"]),
+    old_kclpy("2.1.5", "app_v2.py", ["shutdownRequested checkpointed", "shutdown ZOMBIE"]),
+    old_kclpy("1.5.1", "app_v2.py", ["shutdownRequested checkpointed", "shutdown ZOMBIE"], **level(1)),
     # It does not know `shutdownRequested` and dies of it, so it says nothing more.
-    old_kclpy("1.1.0", "app_v1.py", []),
+    old_kclpy("1.1.0", "app_v1.py", [], **level(1)),
     Client("php", "PHP, no library", program("php", file("app.php")),
            ["shutdownRequested checkpointed ok", "leaseLost"], heavy=True),
     Client("elixir", "Elixir, no library", lambda tools: "elixir -pa %s %s" % (tools.jiffy(), file("app.exs")),
