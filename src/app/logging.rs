@@ -119,17 +119,14 @@ fn own_format(name: &str) -> Result<Format, String> {
 
 /// Directives of the option or of a variable; a bare level is ours, and the libraries stay quiet unless it is worse.
 fn directives(choice: &Choice, variables: &BTreeMap<String, String>) -> Result<Option<Targets>, String> {
-    let from_variable = || VARIABLES.iter().find_map(|name| Some((*name, variables.get(*name)?)));
-    let (name, text) = match (&choice.level, from_variable()) {
-        (Some(text), _) => ("--log-level", text),
-        (None, Some((name, text))) if !text.trim().is_empty() => (name, text),
-        (None, _) => return Ok(None),
+    let from_variable = || {
+        let set = VARIABLES.iter().filter_map(|name| Some((*name, variables.get(*name)?)));
+        set.into_iter().find(|(_, text)| !text.trim().is_empty())
     };
-    let text = match levels::Threshold::parse(text) {
-        Some(level) => format!("{},multilangd={}", level.0.min(LevelFilter::WARN), level.0),
-        None => text.clone(),
+    let Some((name, text)) = choice.level.as_ref().map(|text| ("--log-level", text)).or_else(from_variable) else {
+        return Ok(None);
     };
-    match text.parse::<Targets>() {
+    match filter(text) {
         Ok(filter) => Ok(Some(filter)),
         Err(error) if name == "--log-level" => {
             Err(format!("`--log-level {text}`: expected trace, debug, info, warn, error, off or directives ({error})"))
@@ -140,6 +137,26 @@ fn directives(choice: &Choice, variables: &BTreeMap<String, String>) -> Result<O
             Ok(None)
         }
     }
+}
+
+/// What the directives do not speak of stays as it is: a variable for a child in Rust must not silence the daemon.
+fn filter(text: &str) -> Result<Targets, String> {
+    if let Some(level) = levels::Threshold::parse(text) {
+        return Ok(Targets::new().with_default(level.0.min(LevelFilter::WARN)).with_target("multilangd", level.0));
+    }
+    let pieces = || text.split(',').map(str::trim).filter(|piece| !piece.is_empty());
+    let is_level = |piece: &str| piece.parse::<LevelFilter>().is_ok();
+    let is_ours = |piece: &str| piece.starts_with("multilangd");
+    if let Some(odd) = pieces().find(|piece| !piece.contains('=') && !is_level(piece) && !is_ours(piece)) {
+        return Err(format!("`{odd}` is neither a level nor NAME=LEVEL"));
+    }
+    let asked: Targets = text.parse().map_err(|error| format!("{error}"))?;
+    if pieces().any(|piece| is_level(piece)) {
+        return Ok(asked);
+    }
+    let named = pieces().any(|piece| piece.split('=').next() == Some("multilangd"));
+    let ours = if named { None } else { Some(("multilangd".to_owned(), LevelFilter::INFO)) };
+    Ok(asked.with_default(LevelFilter::WARN).with_targets(ours))
 }
 
 /// What is logged when nobody says otherwise: ours at info, libraries only when something is odd.
@@ -206,8 +223,25 @@ mod tests {
             shown(Some("warn,multilangd::consumer=trace"), &[]),
             Ok(Some("multilangd::consumer=trace,warn".to_owned()))
         );
+        assert_eq!(
+            shown(None, &[("KCL_LOG", " "), ("RUST_LOG", "trace")]),
+            Ok(Some("multilangd=trace,warn".to_owned()))
+        );
         assert_eq!(shown(None, &[("RUST_LOG", "=!=")]), Ok(None));
         assert!(shown(Some("=!="), &[]).unwrap_err().contains("expected trace"));
+        let typo = shown(Some("inof"), &[]).unwrap_err();
+        assert!(typo.contains("`inof` is neither a level nor NAME=LEVEL"), "{typo}");
         assert!(own_format("xml").unwrap_err().contains("java, human or json"));
+    }
+    #[test]
+    fn directives_for_others_leave_our_lines_as_they_are() {
+        for (text, wanted) in [
+            ("my_child=debug", "multilangd=info,my_child=debug,warn"),
+            ("multilangd::consumer=debug", "multilangd::consumer=debug,multilangd=info,warn"),
+            ("multilangd=off", "multilangd=off,warn"),
+            ("error,my_child=debug", "my_child=debug,error"),
+        ] {
+            assert_eq!(shown(None, &[("RUST_LOG", text)]), Ok(Some(wanted.to_owned())), "{text}");
+        }
     }
 }
