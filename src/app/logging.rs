@@ -151,7 +151,7 @@ fn filter(text: &str) -> Result<Targets, String> {
         return Err(format!("`{odd}` is neither a level nor NAME=LEVEL"));
     }
     let asked: Targets = text.parse().map_err(|error| format!("{error}"))?;
-    if pieces().any(|piece| is_level(piece)) {
+    if pieces().any(is_level) {
         return Ok(asked);
     }
     let named = pieces().any(|piece| piece.split('=').next() == Some("multilangd"));
