@@ -243,9 +243,11 @@ impl LeaseStoreError {
 /// The leases. Every write is conditional as LEASES.md section 2 says, except where that says otherwise.
 #[async_trait]
 pub trait LeaseStore: Send + Sync + 'static {
-    /// Creates what is missing (table, index, as configured) and waits until leases can be read and written.
-    /// The index may still be in the making afterwards.
+    /// Creates the table if it is missing, as configured, and waits until leases can be read and written.
     async fn prepare(&self) -> Result<(), LeaseStoreError>;
+
+    /// Creates the index over `leaseOwner` if it is missing, and does not wait for it.
+    async fn prepare_index(&self) -> Result<(), LeaseStoreError>;
 
     /// Reads every row, all pages.
     async fn list(&self) -> Result<FleetRows, LeaseStoreError>;

@@ -42,6 +42,7 @@ pub enum StartError {
 /// Joining is not possible, or would do harm.
 pub async fn prepare(fleet: &Fleet, application: &str) -> Result<(), StartError> {
     fleet.leases.prepare().await?;
+    fleet.leases.prepare_index().await?;
     if fleet.state.has_legacy_tables().await? {
         return Err(StartError::ThreeTables { application: application.to_owned() });
     }

@@ -225,6 +225,10 @@ impl LeaseStore for DynamoDbStore {
         self.prepare_table().await
     }
 
+    async fn prepare_index(&self) -> Result<(), LeaseStoreError> {
+        self.prepare_owner_index().await
+    }
+
     async fn list(&self) -> Result<FleetRows, LeaseStoreError> {
         let segments = self.settings.scan_segments.unwrap_or(1).clamp(1, MOST_SEGMENTS).cast_signed();
         if segments == 1 {

@@ -161,6 +161,10 @@ impl LeaseStore for MemoryStore {
         self.run(Operation::Prepare, |_| Ok(())).await
     }
 
+    async fn prepare_index(&self) -> Result<(), LeaseStoreError> {
+        self.run(Operation::PrepareIndex, |_| Ok(())).await
+    }
+
     async fn list(&self) -> Result<FleetRows, LeaseStoreError> {
         self.run(Operation::List, |table| Ok(row::collect(table.rows.values()))).await
     }

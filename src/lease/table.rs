@@ -56,10 +56,16 @@ impl Patience {
 impl DynamoDbStore {
     pub(super) async fn prepare_table(&self) -> Result<(), LeaseStoreError> {
         let mut patience = Patience::new();
-        let table = self.ready_table(&mut patience).await?;
+        self.wait_until_ready(&mut patience).await?;
         if self.settings.point_in_time_recovery {
             self.enable_recovery(&mut patience).await?;
         }
+        Ok(())
+    }
+
+    pub(super) async fn prepare_owner_index(&self) -> Result<(), LeaseStoreError> {
+        let missing = || LeaseStoreError::TableMissing { table: self.table.clone() };
+        let table = self.describe().await?.ok_or_else(missing)?;
         if !table.global_secondary_indexes().iter().any(|index| index.index_name() == Some(OWNER_INDEX)) {
             self.create_index().await?;
         }
@@ -67,7 +73,7 @@ impl DynamoDbStore {
     }
 
     /// Looks until the table can be used; creates it whenever it is not there.
-    async fn ready_table(&self, patience: &mut Patience) -> Result<TableDescription, LeaseStoreError> {
+    async fn wait_until_ready(&self, patience: &mut Patience) -> Result<(), LeaseStoreError> {
         let mut asked = false;
         loop {
             let status = match self.describe().await? {
@@ -81,7 +87,7 @@ impl DynamoDbStore {
                 Some(table) => {
                     self.check_key(&table)?;
                     match table.table_status() {
-                        Some(TableStatus::Active | TableStatus::Updating) => return Ok(table),
+                        Some(TableStatus::Active | TableStatus::Updating) => return Ok(()),
                         Some(TableStatus::Creating) | None => "CREATING",
                         Some(TableStatus::Deleting) => "DELETING", // gone soon, then made anew
                         Some(other) => return Err(self.unusable(&format!("is {}", other.as_str()))),

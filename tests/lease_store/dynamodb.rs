@@ -26,6 +26,7 @@ async fn unprepared(settings: TableSettings) -> DynamoDbStore {
 async fn fresh() -> DynamoDbStore {
     let store = unprepared(TableSettings::default()).await;
     store.prepare().await.unwrap();
+    store.prepare_index().await.unwrap();
     while let Err(LeaseStoreError::IndexMissing { .. }) = store.owned_by(&worker("nobody")).await {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -35,10 +36,14 @@ async fn fresh() -> DynamoDbStore {
 #[tokio::test]
 async fn a_table_may_be_prepared_again_and_by_many() {
     let store = unprepared(TableSettings { deletion_protection: true, ..TableSettings::default() }).await;
-    let (first, second) = tokio::join!(store.prepare(), store.prepare());
-    first.unwrap();
-    second.unwrap();
-    store.prepare().await.unwrap();
+    for _ in 0..2 {
+        let (first, second) = tokio::join!(store.prepare(), store.prepare());
+        first.unwrap();
+        second.unwrap();
+        let (first, second) = tokio::join!(store.prepare_index(), store.prepare_index());
+        first.unwrap();
+        second.unwrap();
+    }
     assert_eq!(store.list().await.unwrap().leases, []);
 }
 

@@ -267,10 +267,12 @@ async fn a_new_table_is_made_protected_and_indexed_as_java_does() {
     recorder.answer(200, table("CREATING", &[]));
     recorder.answer(200, table("ACTIVE", &[]));
     store.prepare().await.unwrap();
+    recorder.answer(200, table("ACTIVE", &[]));
+    store.prepare_index().await.unwrap();
     let sent = recorder.sent();
     let expected = ["DescribeTable", "CreateTable", "DescribeTable", "DescribeTable", "UpdateContinuousBackups"];
-    assert_eq!(operations(&sent), [expected.as_slice(), &["UpdateTable"]].concat());
-    for (index, name) in [(1, "create protected table"), (4, "recovery"), (5, "create index")] {
+    assert_eq!(operations(&sent), [expected.as_slice(), &["DescribeTable", "UpdateTable"]].concat());
+    for (index, name) in [(1, "create protected table"), (4, "recovery"), (6, "create index")] {
         assert_eq!(canonical(&sent[index].1), canonical(&golden(name).1), "{name}");
     }
 }
@@ -281,8 +283,11 @@ async fn a_table_without_protection_is_made_as_java_does() {
     recorder.refuse("ResourceNotFoundException", "no such table");
     recorder.refuse("ResourceInUseException", "somebody else is making it");
     recorder.answer(200, table("ACTIVE", &[]));
+    let store = recorder.store(TableSettings::default());
+    store.prepare().await.unwrap();
+    recorder.answer(200, table("ACTIVE", &[]));
     recorder.refuse("LimitExceededException", "somebody else is adding an index");
-    recorder.store(TableSettings::default()).prepare().await.unwrap();
+    store.prepare_index().await.unwrap();
     assert_eq!(canonical(&recorder.sent()[1].1), canonical(&golden("create table").1));
 }
 
@@ -291,7 +296,11 @@ async fn nothing_is_asked_for_that_exists() {
     for status in ["ACTIVE", "UPDATING"] {
         let recorder = Recorder::default();
         recorder.answer(200, table(status, &["Other", "LeaseOwnerToLeaseKeyIndex"]));
-        recorder.store(TableSettings::default()).prepare().await.unwrap();
+        let store = recorder.store(TableSettings::default());
+        store.prepare().await.unwrap();
+        assert_eq!(operations(&recorder.sent()), ["DescribeTable"]);
+        recorder.answer(200, table(status, &["Other", "LeaseOwnerToLeaseKeyIndex"]));
+        store.prepare_index().await.unwrap();
         assert_eq!(operations(&recorder.sent()), ["DescribeTable"]);
     }
 }

@@ -79,7 +79,7 @@ async fn an_index_that_somebody_else_added_first_is_fine_and_a_forbidden_one_is_
         let recorder = Recorder::default();
         recorder.answer(200, described.clone());
         recorder.refuse(code, message);
-        let prepared = recorder.store(TableSettings::default()).prepare().await;
+        let prepared = recorder.store(TableSettings::default()).prepare_index().await;
         assert_eq!(prepared.is_ok(), fine, "{code}: {message}");
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 #[expect(missing_docs, reason = "each is the method of the same name")]
 pub enum Operation {
     Prepare,
+    PrepareIndex,
     List,
     Get,
     Create,
@@ -39,7 +40,7 @@ impl Operation {
     #[must_use]
     pub fn action(self) -> &'static str {
         match self {
-            Self::Prepare | Self::HasLegacyTables => "DescribeTable",
+            Self::Prepare | Self::PrepareIndex | Self::HasLegacyTables => "DescribeTable",
             Self::List => "Scan",
             Self::Get | Self::ClientVersion | Self::Lock => "GetItem",
             Self::Create | Self::CreateClientVersion | Self::TakeLock => "PutItem",
