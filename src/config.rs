@@ -203,6 +203,17 @@ impl Default for Balancing {
     }
 }
 
+/// `clientVersionConfig`: how a worker joins a fleet that comes from 2.x.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientVersionConfig {
+    /// `CLIENT_VERSION_CONFIG_3X`, the default: no worker of 2.x is left.
+    ThreeX,
+    /// `CLIENT_VERSION_CONFIG_COMPATIBLE_WITH_2X`: works as 2.x until everybody can do better.
+    CompatibleWith2x,
+    /// `CLIENT_VERSION_CONFIG_COMPATIBLE_WITH_2X_PHASE1`: works as 2.x and writes nothing but leases.
+    CompatibleWith2xPhase1,
+}
+
 /// Settings of leases and the fleet.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Coordination {
@@ -214,6 +225,14 @@ pub struct Coordination {
     pub max_leases_for_worker: usize,
     /// How load is weighed and evened out.
     pub balancing: Balancing,
+    /// `clientVersionConfig`.
+    pub client_version: ClientVersionConfig,
+    /// Whether rows that workers of 2.x cannot read are kept back while such workers may be left; off in strict mode.
+    pub spare_2x_workers: bool,
+    /// `maxLeasesToStealAtOneTime`; only while the fleet works as 2.x.
+    pub max_leases_to_steal: usize,
+    /// `enablePriorityLeaseAssignment`: abandoned leases go before balance; only while the fleet works as 2.x.
+    pub priority_assignment: bool,
     /// `shardSyncIntervalMillis`.
     pub shard_sync_interval: Duration,
     /// `parentShardPollIntervalMillis`.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -17,14 +17,14 @@ use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::config::Coordination;
 use crate::coordinator::cleanup::Cleanup;
-use crate::coordinator::discover::discover;
+use crate::coordinator::duties::{Duties, Remains};
 use crate::coordinator::held::Holdings;
-use crate::coordinator::leader::{LeaderLock, Leadership};
+use crate::coordinator::leader::LeaderLock;
 use crate::coordinator::renew::{HeldLease, chain};
-use crate::coordinator::rounds::Rounds;
 use crate::coordinator::stats::Reporter;
+use crate::coordinator::version::follow::Follower;
 use crate::host::Host;
-use crate::lease::{Lease, LeaseStore, LeaseStoreError, StateStore};
+use crate::lease::{ClientVersion, Lease, LeaseStore, LeaseStoreError, StateStore};
 use crate::stream::StreamCatalog;
 use crate::types::{InitialPosition, WorkerId};
 
@@ -32,6 +32,7 @@ pub mod age;
 pub mod assign;
 pub mod cleanup;
 pub mod discover;
+mod duties;
 pub mod held;
 pub mod leader;
 #[cfg(test)]
@@ -41,9 +42,11 @@ pub mod rounds;
 pub mod start;
 pub mod stats;
 pub mod sync;
+pub mod taker;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tree;
+pub mod version;
 mod view;
 
 /// Assignments that may wait for the worker to take them.
@@ -94,32 +97,28 @@ pub struct Coordinator {
     poke: Arc<Notify>,
     tasks: TaskTracker,
     stop: CancellationToken,
-    lock: JoinHandle<LeaderLock>,
-    reporter: JoinHandle<Reporter>,
+    /// Runs everything that depends on how the fleet works; `None` once it has ended.
+    follower: Option<JoinHandle<Remains>>,
+    lock: Option<LeaderLock>,
     /// A coordinator that is dropped takes all its tasks with it, as a process that is killed does.
     _end_of_tasks: DropGuard,
 }
 
 impl Coordinator {
-    /// Begins to coordinate; [`start::prepare`] must have succeeded before. Leases come out of the receiver.
+    /// Begins to coordinate as [`start::prepare`] said. Leases come out of the receiver.
     #[must_use]
-    pub fn start(fleet: Fleet) -> (Self, mpsc::Receiver<Assignment>) {
+    pub fn start(fleet: Fleet, version: ClientVersion) -> (Self, mpsc::Receiver<Assignment>) {
         let (assignments, receiver) = mpsc::channel(ASSIGNMENTS);
         let end = CancellationToken::new();
         let holdings = Arc::new(Holdings::new(fleet.clone(), assignments, end.clone()));
         let poke = Arc::new(Notify::new());
         let stop = end.child_token();
         let tasks = TaskTracker::new();
-        let (leadership, leader) = watch::channel(Leadership::Unknown);
-        let lock = LeaderLock::new(fleet.clone(), leadership);
-        let lock = tasks.spawn(lock.run(stop.clone()));
-        let reporter = tasks.spawn(Reporter::new(fleet.clone()).run(stop.clone()));
-        let rounds = Rounds::new(fleet.clone(), holdings.clone(), leader, poke.clone());
-        tasks.spawn(rounds.run(stop.clone()));
-        tasks.spawn(discover(fleet.clone(), holdings.clone(), stop.clone()));
+        let duties = Duties::new(fleet.clone(), holdings.clone(), poke.clone(), &stop);
+        let follower = Some(tasks.spawn(Follower::new(fleet.clone(), version, duties).run(stop.clone())));
         tasks.spawn(Cleanup::new(fleet.clone(), holdings.clone()).run(stop.clone()));
         let _end_of_tasks = end.drop_guard();
-        (Self { fleet, holdings, poke, tasks, stop, lock, reporter, _end_of_tasks }, receiver)
+        (Self { fleet, holdings, poke, tasks, stop, follower, lock: None, _end_of_tasks }, receiver)
     }
 
     /// Something changed that may call for an assignment: looks at the leases at once.
@@ -144,17 +143,23 @@ impl Coordinator {
     pub async fn withdraw(&mut self) {
         self.holdings.close();
         self.stop.cancel();
-        if let Ok(Ok(reporter)) = timeout(LEAVING_LIMIT, &mut self.reporter).await {
-            match timeout(LEAVING_LIMIT, reporter.withdraw()).await {
-                Ok(Ok(())) => debug!("our load row is deleted"),
-                Ok(Err(error)) => warn!(error = %chain(&error), "our load row could not be deleted"),
-                Err(_) => warn!("deleting our load row took too long"),
-            }
+        self.await_duties().await;
+    }
+
+    /// Waits for the end of what was told to stop, and deletes our load row.
+    async fn await_duties(&mut self) {
+        let Some(follower) = &mut self.follower else { return };
+        let Ok(ended) = timeout(LEAVING_LIMIT, follower).await else { return };
+        self.follower = None;
+        let Ok(Remains { lock, reporter }) = ended else { return };
+        self.lock = lock;
+        if let Some(reporter) = reporter {
+            delete_load_row(reporter).await;
         }
     }
 
     /// Last part of leaving, when no consumer runs any more: gives back what is left, then the leader lock.
-    pub async fn leave(self) {
+    pub async fn leave(mut self) {
         let held = self.holdings.drain();
         let give_back = futures_util::stream::iter(&held).for_each_concurrent(WRITES_AT_ONCE, HeldLease::give_back);
         if timeout(GIVE_BACK_LIMIT, give_back).await.is_err() {
@@ -165,12 +170,21 @@ impl Coordinator {
         if timeout(LEAVING_LIMIT, give_back_unheld(&self.fleet)).await.is_err() {
             warn!("leases in our name could not be looked for; they will expire");
         }
-        if let Ok(Ok(mut lock)) = timeout(LEAVING_LIMIT, self.lock).await
+        self.await_duties().await; // if they had not ended by then
+        if let Some(mut lock) = self.lock
             && timeout(LEAVING_LIMIT, lock.release()).await.is_err()
         {
             warn!("giving the leader lock back took too long; it expires by itself");
         }
         debug!(worker = %self.fleet.me, "left the fleet");
+    }
+}
+
+async fn delete_load_row(reporter: Reporter) {
+    match timeout(LEAVING_LIMIT, reporter.withdraw()).await {
+        Ok(Ok(())) => debug!("our load row is deleted"),
+        Ok(Err(error)) => warn!(error = %chain(&error), "our load row could not be deleted"),
+        Err(_) => warn!("deleting our load row took too long"),
     }
 }
 

@@ -16,7 +16,7 @@ use crate::consumer::{Failure, Outcome, Shared, Stops, consume};
 use crate::coordinator::renew::{HeldLease, Standing, chain};
 use crate::coordinator::start::{StartError, prepare};
 use crate::coordinator::{Assignment, Coordinator, Fleet};
-use crate::lease::Lease;
+use crate::lease::{ClientVersion, Lease};
 use crate::types::ShardId;
 
 /// How often the wait between two attempts to start goes into the time they may take in all, about what Java's 20
@@ -65,13 +65,13 @@ impl Worker {
     /// # Errors
     /// It could not start, or a child failed; everything is given back all the same.
     pub async fn run(self, stop: CancellationToken) -> Result<(), WorkerError> {
-        tokio::select! {
+        let version = tokio::select! {
             biased;
             () = stop.cancelled() => return Ok(()),
             started = self.start() => started?,
-        }
+        };
         info!(worker = %self.fleet.me, "joined the fleet");
-        let (coordinator, assignments) = Coordinator::start(self.fleet.clone());
+        let (coordinator, assignments) = Coordinator::start(self.fleet.clone(), version);
         let mut crew = Crew {
             shared: self.consumers,
             stops: Stops::default(),
@@ -91,14 +91,14 @@ impl Worker {
         result
     }
 
-    async fn start(&self) -> Result<(), StartError> {
+    async fn start(&self) -> Result<ClientVersion, StartError> {
         let pause = self.fleet.config.initialization_backoff;
         let deadline = Instant::now() + pause * START_ATTEMPTS;
         let mut attempt = 1;
         loop {
             info!("Initializing LeaseCoordinator attempt {attempt}");
             match prepare(&self.fleet, &self.application).await {
-                Ok(()) => return Ok(()),
+                Ok(version) => return Ok(version),
                 Err(StartError::Table(error)) if error.is_transient() && Instant::now() < deadline => {
                     warn!(attempt, error = %chain(&error), "could not start yet, trying on");
                 }

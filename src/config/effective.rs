@@ -12,8 +12,8 @@ use super::report::Report;
 use super::resolved::{self, LeaseManagementConfig, Resolved, Specific, real_json};
 use super::worker_id;
 use super::{
-    Balancing, Compatibility, Config, Coordination, CpuSampling, Credentials, CredentialsProvider, Environment, FanOut,
-    Polling, Processing, ProtocolLevel, Retrieval, Surroundings, TableSettings,
+    Balancing, ClientVersionConfig, Compatibility, Config, Coordination, CpuSampling, Credentials, CredentialsProvider,
+    Environment, FanOut, Polling, Processing, ProtocolLevel, Retrieval, Surroundings, TableSettings,
 };
 use crate::types::{InitialPosition, WorkerId};
 
@@ -195,6 +195,10 @@ fn coordination(resolved: &Resolved, leases: &LeaseManagementConfig, take: &mut 
         lease_assignment_interval: take.duration("leaseAssignmentIntervalMillis", assignment, 20_000),
         max_leases_for_worker: usize::try_from(leases.max_leases_for_worker).unwrap_or_default(),
         balancing: balancing(weighing, take),
+        client_version: client_version(&coordinator.client_version_config),
+        spare_2x_workers: !take.strict,
+        max_leases_to_steal: usize::try_from(leases.max_leases_to_steal_at_one_time).unwrap_or_default(),
+        priority_assignment: leases.enable_priority_lease_assignment,
         shard_sync_interval: take.duration("shardSyncIntervalMillis", leases.shard_sync_interval_millis, 60_000),
         parent_poll_interval: take.duration(
             "parentShardPollIntervalMillis",
@@ -260,6 +264,15 @@ fn balancing(given: &resolved::Balancing, take: &mut Millis<'_>) -> Balancing {
             (1.0, "a number from 0 to 1", default.ema_alpha),
         ),
         frequency: take.count("varianceBalancingFrequency", given.variance_balancing_frequency, 3).max(1),
+    }
+}
+
+/// The word has been checked with the file; nothing else than these three comes through.
+fn client_version(word: &str) -> ClientVersionConfig {
+    match word {
+        "CLIENT_VERSION_CONFIG_COMPATIBLE_WITH_2X" => ClientVersionConfig::CompatibleWith2x,
+        "CLIENT_VERSION_CONFIG_COMPATIBLE_WITH_2X_PHASE1" => ClientVersionConfig::CompatibleWith2xPhase1,
+        _ => ClientVersionConfig::ThreeX,
     }
 }
 

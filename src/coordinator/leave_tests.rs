@@ -11,7 +11,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// A worker `a` that leads and has had time to hold everything, and the other end of its channel.
 async fn settled(table: &MemoryStore) -> (Coordinator, mpsc::Receiver<Assignment>) {
-    let started = Coordinator::start(fleet(table, "a"));
+    let started = Coordinator::start(fleet(table, "a"), ClientVersion::ThreeX);
     sleep(SECOND).await;
     started
 }

@@ -1,8 +1,8 @@
 use super::*;
 use crate::coordinator::testing::{NOW, beside, fleet, worker};
-use crate::lease::StateStore;
 use crate::lease::memory::MemoryStore;
 use crate::lease::memory::faults::{Fault, Operation};
+use crate::lease::{ClientVersionRow, StateStore};
 use crate::types::EpochMillis;
 use std::time::Duration;
 
@@ -46,13 +46,28 @@ async fn the_way_back_to_2x_is_closed_and_the_history_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fleet_in_2x_mode_is_not_joined() {
-    for found in [ClientVersion::TwoX, ClientVersion::UpgradeFrom2x] {
+async fn a_fleet_in_2x_mode_is_joined_as_it_is_and_the_index_made_only_where_it_is_used() {
+    for (found, indexes) in [(ClientVersion::TwoX, 0), (ClientVersion::UpgradeFrom2x, 1)] {
         let table = table_that_says(found).await;
-        let error = prepare(&fleet(&table, "a"), "app").await.unwrap_err();
-        assert!(matches!(error, StartError::TwoX { found: said } if said == found), "{error}");
+        assert_eq!(prepare(&fleet(&table, "a"), "app").await.unwrap(), found);
         assert_eq!(version(&table).await, says(found));
+        assert_eq!(table.faults().calls(Operation::PrepareIndex), indexes, "{found:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_item_that_says_what_no_worker_writes_is_refused() {
+    let table = table_that_says(ClientVersion::Init).await;
+    let error = prepare(&fleet(&table, "a"), "app").await.unwrap_err();
+    assert!(error.to_string().contains("which no worker writes; delete the item"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_item_that_cannot_be_read_is_refused() {
+    let table = MemoryStore::new();
+    table.put_foreign_row("Migration3.0", &[("entityType", "CLIENT_VERSION_MIGRATION"), ("cv", "CLIENT_VERSION_4X")]);
+    let error = prepare(&fleet(&table, "a"), "app").await.unwrap_err();
+    assert!(error.to_string().contains("CLIENT_VERSION_4X"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::PausedClock;
-use crate::config::{Balancing, Coordination, CpuSampling};
+use crate::config::{Balancing, ClientVersionConfig, Coordination, CpuSampling};
 use crate::coordinator::Fleet;
 use crate::lease::memory::MemoryStore;
 use crate::lease::memory::faults::Faults;
@@ -74,6 +74,10 @@ pub(crate) fn fleet(table: &MemoryStore, name: &str) -> Fleet {
             lease_assignment_interval: F * 2,
             max_leases_for_worker: usize::MAX,
             balancing: Balancing::default(),
+            client_version: ClientVersionConfig::ThreeX,
+            spare_2x_workers: true,
+            max_leases_to_steal: 1,
+            priority_assignment: true,
             shard_sync_interval: Duration::from_secs(60),
             parent_poll_interval: Duration::from_secs(10),
             ignore_unexpected_child_shards: false,

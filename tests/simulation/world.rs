@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use multilangd::clock::{Clock, PausedClock};
-use multilangd::config::{Balancing, Compatibility, Coordination, Polling, Processing, ProtocolLevel};
+use multilangd::config::{
+    Balancing, ClientVersionConfig, Compatibility, Coordination, Polling, Processing, ProtocolLevel,
+};
 use multilangd::consumer::Shared;
 use multilangd::coordinator::Fleet;
 use multilangd::lease::StateStore;
@@ -79,6 +81,10 @@ pub(crate) fn coordination(interval: Duration) -> Coordination {
         lease_assignment_interval: interval,
         max_leases_for_worker: usize::MAX,
         balancing: Balancing::default(),
+        client_version: ClientVersionConfig::ThreeX,
+        spare_2x_workers: true,
+        max_leases_to_steal: 1,
+        priority_assignment: true,
         shard_sync_interval: Duration::from_secs(60),
         parent_poll_interval: Duration::from_secs(10),
         ignore_unexpected_child_shards: false,
