@@ -13,10 +13,14 @@ mod child;
 mod laws;
 #[path = "simulation/scenarios.rs"]
 mod scenarios;
+#[path = "simulation/scenarios_2x.rs"]
+mod scenarios_2x;
 #[path = "simulation/schedule.rs"]
 mod schedule;
 #[path = "simulation/world.rs"]
 mod world;
+
+use schedule::Generation;
 
 /// Schedules of an ordinary test run; some twenty seconds.
 const SCHEDULES: u64 = 50;
@@ -32,18 +36,18 @@ fn in_paused_time<T>(work: impl Future<Output = T>) -> T {
     runtime.block_on(work)
 }
 
-#[test]
-fn no_schedule_breaks_a_law() {
+fn run_schedules(generation: Generation, of_an_ordinary_run: u64) {
     if let Some(seed) = number("SIMULATION_SEED") {
-        tracing_subscriber::fmt().without_time().with_max_level(tracing::Level::DEBUG).with_ansi(false).init();
-        in_paused_time(schedule::run(seed, world::Voice::Loud));
+        let log = tracing_subscriber::fmt().without_time().with_max_level(tracing::Level::DEBUG).with_ansi(false);
+        let _one_of_the_generations_was_first = log.try_init();
+        in_paused_time(schedule::run(seed, generation, world::Voice::Loud));
         return;
     }
     let first = number("SIMULATION_FIRST").unwrap_or(1);
     let (mut waited, mut records, mut lives) = (Duration::ZERO, 0, 0);
-    let count = number("SIMULATION_SCHEDULES").unwrap_or(SCHEDULES);
+    let count = number("SIMULATION_SCHEDULES").unwrap_or(of_an_ordinary_run);
     for seed in first..first + count {
-        let course = in_paused_time(schedule::run(seed, world::Voice::Quiet));
+        let course = in_paused_time(schedule::run(seed, generation, world::Voice::Quiet));
         waited = waited.max(course.longest_unserved);
         records += course.records;
         lives += course.lives;
@@ -52,8 +56,23 @@ fn no_schedule_breaks_a_law() {
 }
 
 #[test]
+fn no_schedule_breaks_a_law() {
+    run_schedules(Generation::ThreeX, SCHEDULES);
+}
+
+#[test]
+fn no_schedule_breaks_a_law_while_the_fleet_works_as_2x() {
+    run_schedules(Generation::TwoX, SCHEDULES / 2);
+}
+
+#[test]
+fn no_schedule_breaks_a_law_while_the_fleet_changes_over_and_back() {
+    run_schedules(Generation::Moving, SCHEDULES / 2);
+}
+
+#[test]
 fn the_same_seed_gives_the_same_course() {
-    let course = || in_paused_time(schedule::run(4711, world::Voice::Quiet)).told;
+    let course = || in_paused_time(schedule::run(4711, Generation::ThreeX, world::Voice::Quiet)).told;
     let (first, second) = (course(), course());
     for (a, b) in first.iter().zip(&second) {
         assert_eq!(a, b);

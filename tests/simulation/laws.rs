@@ -16,8 +16,8 @@ use crate::world::{F, Voice};
 struct Life {
     worker: WorkerId,
     shard: ShardId,
-    /// The shard's checkpoint when it began.
-    from: Checkpoint,
+    /// The shard's checkpoint when it began; unknown where the lease had been stolen by then.
+    from: Option<Checkpoint>,
     last: Option<u64>,
     messages: Vec<String>,
     busy: bool,
@@ -32,6 +32,10 @@ struct State {
     furthest: BTreeMap<ShardId, Checkpoint>,
     /// Each lease's counter, and when it was first seen so.
     counters: BTreeMap<ShardId, (LeaseCounter, Instant)>,
+    /// When each worker was last seen to own each lease.
+    owned: BTreeMap<(ShardId, WorkerId), Instant>,
+    /// Leases may be taken from workers that keep them, as is the way of 2.x.
+    are_leases_stolen: bool,
     gone: BTreeSet<ShardId>,
     told: Vec<String>,
     broken: Option<String>,
@@ -84,6 +88,11 @@ impl Laws {
         self.say(&mut state, format!("== {what}"));
     }
 
+    /// From now on the fleet works as 2.x, or may do so.
+    pub(crate) fn expect_steals(&self) {
+        self.state().are_leases_stolen = true;
+    }
+
     pub(crate) fn break_law(&self, law: String) {
         self.state().must(false, || law);
     }
@@ -124,7 +133,10 @@ impl Laws {
             return;
         }
         let owner = row.and_then(Lease::actual_owner);
-        state.must(owner == Some(&worker), || format!("only the owner delivers: {line}, but the lease is {owner:?}'s"));
+        // Whoever was robbed learns of it with the next renewal, and holds nothing that is older than F.
+        let owned = state.owned.get(&(shard.clone(), worker.clone())).is_some_and(|last| last.elapsed() < F);
+        let is_owner = owner == Some(&worker) || (owned && state.are_leases_stolen);
+        state.must(is_owner, || format!("only the owner delivers: {line}, but the lease is {owner:?}'s"));
         // Whoever watches the table closely may take a lease that has stood still for so long.
         let age = state.counters.get(&shard).map_or(Duration::ZERO, |(_, since)| since.elapsed());
         state.must(age < F, || format!("a lease has an age at which nothing is delivered: {line}, it is {age:?}"));
@@ -134,7 +146,11 @@ impl Laws {
         let twin = twin.map(|(twin, _)| twin);
         state.must(twin.is_none(), || format!("one child of a shard in a worker: {line}, but {twin:?} is at work"));
         for number in numbers {
-            let last = state.lives[life].last.unwrap_or(number_of(&state.lives[life].from));
+            let from = state.lives[life].from.as_ref().map(number_of);
+            let Some(last) = state.lives[life].last.or(from) else {
+                state.lives[life].last = Some(*number);
+                continue;
+            };
             state.must(*number > last, || format!("order, and nothing that is done: {line}, {number} after {last}"));
             let between = |put: &BTreeMap<u64, bool>| put.keys().find(|n| **n > last && **n < *number).copied();
             let left_out = state.put.get(&shard).and_then(between);
@@ -160,13 +176,20 @@ impl Laws {
         self.table.snapshot().leases
     }
 
+    /// How many children there have been.
+    pub(crate) fn lives(&self) -> usize {
+        self.state().lives.len()
+    }
+
     /// A child begins; also tells how many children its shard has had.
     pub(crate) fn born(&self, worker: &WorkerId, shard: &ShardId) -> (usize, usize) {
         let row = self.leases().into_iter().find(|lease| lease.shard == *shard);
-        // A worker that has lost the lease and cannot know yet begins where it knows; it is given nothing.
         let owned = row.filter(|lease| lease.actual_owner() == Some(worker));
-        let from = owned.map_or(Checkpoint::TrimHorizon, |lease| lease.checkpoint);
         let mut state = self.state();
+        // A worker that has lost the lease and cannot know yet begins where it knows; it is given nothing, unless
+        // leases are stolen.
+        let elsewhere = (!state.are_leases_stolen).then_some(Checkpoint::TrimHorizon);
+        let from = owned.map(|lease| lease.checkpoint).or(elsewhere);
         let earlier = state.lives.iter().filter(|life| life.shard == *shard).count();
         let life = Life {
             worker: worker.clone(),
@@ -219,6 +242,9 @@ impl Laws {
             let known = state.counters.get(&lease.shard).is_some_and(|(counter, _)| *counter == lease.counter);
             if !known {
                 state.counters.insert(lease.shard.clone(), (lease.counter, Instant::now()));
+            }
+            if let Some(owner) = lease.actual_owner() {
+                state.owned.insert((lease.shard.clone(), owner.clone()), Instant::now());
             }
             let before = state.furthest.get(&lease.shard).cloned().unwrap_or(Checkpoint::AtTimestamp);
             let (shard, now) = (&lease.shard, &lease.checkpoint);

@@ -13,7 +13,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Looks, the start of a child, the watch of a test.
 const SLACK: Duration = Duration::from_secs(1);
 
-fn brisk() -> Manners {
+pub(crate) fn brisk() -> Manners {
     Manners {
         slowest: Duration::from_millis(20),
         hangs: 0,
@@ -36,7 +36,7 @@ async fn settled(workers: usize) -> World {
     world
 }
 
-async fn finish(mut world: World) {
+pub(crate) async fn finish(mut world: World) {
     world.until_delivered(SECOND * 30).await;
     world.stop_all().await;
     assert_eq!((world.laws.broken(), world.laws.unfinished()), (None, None));

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use multilangd::config::ClientVersionConfig;
+use multilangd::lease::ClientVersion;
 use multilangd::lease::memory::faults::{Fault, Operation};
 
 use crate::child::Manners;
@@ -16,6 +18,11 @@ const SERVED: Duration = Duration::from_secs(40 + 2 * 10 + 20);
 /// Time until everything is delivered then. Leases that a crash kept from being made are found by the third audit,
 /// and each generation of a lineage waits for the one before.
 const DELIVERED: Duration = Duration::from_secs(900);
+/// Time until each worker has its share where a worker takes one lease in two failover times.
+const SETTLED: Duration = Duration::from_secs(300);
+/// What the tool may write; not 3X, after which nobody looks any more.
+const VERSIONS: [ClientVersion; 3] =
+    [ClientVersion::UpgradeFrom2x, ClientVersion::ThreeXWithRollback, ClientVersion::TwoX];
 const OPERATIONS: [Operation; 20] = [
     Operation::List,
     Operation::List,
@@ -39,9 +46,24 @@ const OPERATIONS: [Operation; 20] = [
     Operation::PutWorker,
 ];
 
+/// As what the fleet works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Generation {
+    ThreeX,
+    /// Everybody helps themselves to leases.
+    TwoX,
+    /// As either, and back and forth.
+    Moving,
+}
+
 /// Runs the schedule of `seed`.
-pub(crate) async fn run(seed: u64, voice: Voice) -> Course {
+pub(crate) async fn run(seed: u64, generation: Generation, voice: Voice) -> Course {
     let mut world = World::new(seed, 1 + u32::try_from(seed % 4).unwrap(), voice);
+    match generation {
+        Generation::ThreeX => {}
+        Generation::TwoX => world.configure(ClientVersionConfig::CompatibleWith2xPhase1),
+        Generation::Moving => world.configure(ClientVersionConfig::CompatibleWith2x),
+    }
     world.interval = Duration::from_secs([2, 20][world.rng.usize(..2)]);
     let mut longest = Duration::ZERO;
     let manners = manners(&mut world);
@@ -50,6 +72,10 @@ pub(crate) async fn run(seed: u64, voice: Voice) -> Course {
         let pause = [300, 2_000, 9_000][world.rng.usize(..3)];
         let pause = Duration::from_millis(world.rng.u64(1..=pause));
         world.pass(pause).await;
+        if generation == Generation::Moving && world.rng.u8(..8) == 0 {
+            let version = VERSIONS[world.rng.usize(..VERSIONS.len())];
+            world.tool_writes(version).await;
+        }
         step(&mut world, &mut longest).await;
         check(&world, seed);
     }
@@ -57,7 +83,8 @@ pub(crate) async fn run(seed: u64, voice: Voice) -> Course {
         world.crash(index); // or its children could die behind the last check
     }
     calm(&mut world, &mut longest).await;
-    world.pass(F * 2).await; // requests that hung are over, so the children's last checkpoints are stored
+    // Requests that hung are over, so the children's last checkpoints are stored; and nothing is stolen any more.
+    world.pass(if generation == Generation::ThreeX { F * 2 } else { SETTLED }).await;
     check(&world, seed);
     world.stop_all().await;
     check(&world, seed);

@@ -11,9 +11,10 @@ use multilangd::config::{
 };
 use multilangd::consumer::Shared;
 use multilangd::coordinator::Fleet;
-use multilangd::lease::StateStore;
+use multilangd::coordinator::version::next_row;
 use multilangd::lease::memory::MemoryStore;
 use multilangd::lease::memory::faults::Faults;
+use multilangd::lease::{ClientVersion, StateStore};
 use multilangd::progress::Unwatched;
 use multilangd::retrieval::polling::PollingSource;
 use multilangd::retrieval::prefetch::PrefetchLimits;
@@ -69,6 +70,8 @@ pub(crate) struct World {
     pub(crate) stream: Arc<MemoryStream>,
     pub(crate) workers: Vec<Running>,
     pub(crate) interval: Duration,
+    /// `clientVersionConfig` of the workers that are started.
+    version: ClientVersionConfig,
     clock: Arc<dyn Clock>,
     tasks: JoinSet<(WorkerId, Result<(), WorkerError>)>,
     watchman: JoinSet<()>,
@@ -119,6 +122,7 @@ impl World {
             stream: Arc::new(MemoryStream::new(shards, clock.clone())),
             workers: Vec::new(),
             interval: Duration::from_secs(20),
+            version: ClientVersionConfig::ThreeX,
             clock,
             tasks: JoinSet::new(),
             watchman,
@@ -136,7 +140,7 @@ impl World {
         let polling =
             Polling { max_records: 10, idle: Duration::from_millis(500), reduced_tps_threshold: Duration::ZERO };
         let source = PollingSource::in_memory(self.stream.clone(), polling, INITIAL, self.clock.clone());
-        let config = coordination(self.interval);
+        let config = Coordination { client_version: self.version, ..coordination(self.interval) };
         let launcher = Launcher {
             worker: name.clone(),
             laws: self.laws.clone(),
@@ -242,6 +246,26 @@ impl World {
     pub(crate) fn put_at(&self, hash_key: u128) {
         let (shard, sequence) = self.stream.put(hash_key, "key", b"record");
         self.laws.put(&shard, sequence.as_str().parse().unwrap());
+    }
+
+    /// Workers that are started from now on have this `clientVersionConfig`, which is not 3X.
+    pub(crate) fn configure(&mut self, version: ClientVersionConfig) {
+        self.version = version;
+        self.laws.expect_steals();
+    }
+
+    /// The migration tool lets the item say what the fleet works as.
+    pub(crate) async fn tool_writes(&self, to: ClientVersion) {
+        let tool = WorkerId::new("tool");
+        let before = self.table.client_version().await.unwrap();
+        let from = before.as_ref().map(|row| row.version);
+        let row = next_row(before, to, &tool, self.clock.now());
+        let written = match from {
+            None => self.table.create_client_version(&row).await,
+            Some(from) => self.table.change_client_version(from, &row).await,
+        };
+        assert!(written.unwrap(), "nothing happens between the look and the write");
+        self.laws.note(format!("the tool lets the item say {to:?} after {from:?}"));
     }
 
     /// Open shards in the order of the ring.
