@@ -206,7 +206,7 @@ async fn build(config: Config, clients: aws::Clients, progress: Arc<dyn Progress
         processing: config.processing.clone(),
     };
     let consumers = Arc::new(consumers);
-    Ok(Worker { fleet, consumers, application: config.application_name, grace: config.processing.shutdown_grace })
+    Ok(Worker { fleet, consumers, grace: config.processing.shutdown_grace })
 }
 
 /// Java's children are not on a leash, and hear ASCII where the locale is no better.

@@ -78,7 +78,7 @@ pub struct Config {
     pub coordination: Coordination,
     /// The child and its shard.
     pub processing: Processing,
-    /// Settings of the lease table when it must be created.
+    /// Settings of the lease table when it must be created, and names of the two tables of older fleets.
     pub table: TableSettings,
     /// What the clients need besides: proxy, profile, `-D` credentials.
     pub surroundings: Surroundings,
@@ -253,6 +253,23 @@ pub struct Coordination {
     pub cpu_sampling: Option<CpuSampling>,
     /// `schedulerInitializationBackoffTimeMillis`: wait between two of the 20 start attempts.
     pub initialization_backoff: Duration,
+    /// The move from the three tables of 3.0 to 3.4 into one.
+    pub table_migration: TableMigrationSettings,
+}
+
+/// Settings of the move from the three tables of 3.0 to 3.4 into one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableMigrationSettings {
+    /// `migrateAllEntitiesToLeaseTable`: phase 2, everything is written to the lease table.
+    pub to_lease_table: bool,
+    /// `tableMigrationCompleteBakeTimeSeconds`, clamped to 3600..604800: time in PENDING before COMPLETE.
+    pub complete_after: Duration,
+}
+
+impl Default for TableMigrationSettings {
+    fn default() -> Self {
+        Self { to_lease_table: false, complete_after: Duration::from_secs(86_400) }
+    }
 }
 
 /// How the CPU is sampled.
@@ -298,4 +315,10 @@ pub struct TableSettings {
     pub point_in_time_recovery: bool,
     /// `leaseTableScanTotalSegments`; `None` is automatic.
     pub scan_segments: Option<u32>,
+    /// `coordinatorStateTableName`: table of fleets from 3.0 to 3.4; `None` is the application's name with
+    /// `-CoordinatorState`.
+    pub coordinator_table: Option<String>,
+    /// `workerMetricsTableName`: table of fleets from 3.0 to 3.4; `None` is the application's name with
+    /// `-WorkerMetricStats`.
+    pub metrics_table: Option<String>,
 }

@@ -34,9 +34,11 @@ pub mod cleanup;
 pub mod discover;
 mod duties;
 pub mod held;
+pub mod layout;
 pub mod leader;
 #[cfg(test)]
 mod leave_tests;
+pub mod locate;
 pub mod renew;
 pub mod rounds;
 pub mod start;

@@ -11,6 +11,9 @@ use crate::types::{Checkpoint, EpochMillis, HashKeyRange, LeaseCounter, ShardId,
 
 pub mod dynamodb;
 pub mod memory;
+pub mod migration;
+mod old_tables;
+pub mod place;
 mod refusal;
 pub mod row;
 pub mod state;
@@ -138,10 +141,26 @@ pub struct ClientVersionRow {
 pub struct FleetRows {
     /// The leases.
     pub leases: Vec<Lease>,
-    /// The workers' load.
+    /// The workers' load; where a worker has rows in two tables, the younger one.
     pub workers: Vec<WorkerRow>,
+    /// Those of them that come from the old table of KCL 3.0-3.4, and those that are outdated by a younger one.
+    pub workers_in_old_table: Vec<WorkerRow>,
     /// Rows that are none of the kinds we know, or that cannot be read: key and reason.
     pub unreadable: Vec<(String, String)>,
+}
+
+impl FleetRows {
+    /// Adds the rows of the old table of workers' load.
+    pub fn add_old(&mut self, old: Vec<WorkerRow>) {
+        for row in &old {
+            match self.workers.iter_mut().find(|known| known.worker == row.worker) {
+                Some(known) if known.last_update_seconds < row.last_update_seconds => *known = row.clone(),
+                Some(_) => {}
+                None => self.workers.push(row.clone()),
+            }
+        }
+        self.workers_in_old_table = old;
+    }
 }
 
 /// Whether a conditional write took effect.
@@ -295,13 +314,14 @@ pub trait LeaseStore: Send + Sync + 'static {
     async fn owned_by(&self, worker: &WorkerId) -> Result<Vec<ShardId>, LeaseStoreError>;
 }
 
-/// The fleet's other rows: leader lock, client version, worker load.
+/// The fleet's other rows: leader lock, client version, worker load. Which table they are in is the layout's business
+/// ([`place::Layout`]).
 #[async_trait]
-pub trait StateStore: Send + Sync + 'static {
-    /// Whether the tables of KCL 3.0-3.4 exist for this application (DescribeTable of `APP-CoordinatorState`).
+pub trait StateStore: migration::MigrationStore {
+    /// Whether the tables of KCL 3.0-3.4 exist for this application (DescribeTable of the coordinator table).
     async fn has_legacy_tables(&self) -> Result<bool, LeaseStoreError>;
 
-    /// Reads item `Migration3.0`.
+    /// Reads item `Migration3.0`, from the old table first where there is one.
     async fn client_version(&self) -> Result<Option<ClientVersionRow>, LeaseStoreError>;
 
     /// Creates item `Migration3.0`; `false` if somebody was faster.

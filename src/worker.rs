@@ -51,8 +51,6 @@ pub struct Worker {
     pub fleet: Fleet,
     /// The data path's side.
     pub consumers: Arc<Shared>,
-    /// `applicationName`.
-    pub application: String,
     /// Longest wait of a graceful stop.
     pub grace: Duration,
 }
@@ -97,7 +95,7 @@ impl Worker {
         let mut attempt = 1;
         loop {
             info!("Initializing LeaseCoordinator attempt {attempt}");
-            match prepare(&self.fleet, &self.application).await {
+            match prepare(&self.fleet).await {
                 Ok(version) => return Ok(version),
                 Err(StartError::Table(error)) if error.is_transient() && Instant::now() < deadline => {
                     warn!(attempt, error = %chain(&error), "could not start yet, trying on");

@@ -13,7 +13,8 @@ use super::resolved::{self, LeaseManagementConfig, Resolved, Specific, real_json
 use super::worker_id;
 use super::{
     Balancing, ClientVersionConfig, Compatibility, Config, Coordination, CpuSampling, Credentials, CredentialsProvider,
-    Environment, FanOut, Polling, Processing, ProtocolLevel, Retrieval, Surroundings, TableSettings,
+    Environment, FanOut, Polling, Processing, ProtocolLevel, Retrieval, Surroundings, TableMigrationSettings,
+    TableSettings,
 };
 use crate::types::{InitialPosition, WorkerId};
 
@@ -78,6 +79,10 @@ pub(super) fn config(
             deletion_protection: leases.lease_table_deletion_protection_enabled,
             point_in_time_recovery: leases.lease_table_pitr_enabled,
             scan_segments: u32::try_from(leases.lease_table_scan_total_segments).ok().filter(|segments| *segments > 0),
+            coordinator_table: Some(core.coordinator_config.coordinator_state_table_config.table_name.clone()),
+            metrics_table: Some(
+                leases.worker_utilization_aware_assignment_config.worker_metrics_table_config.table_name.clone(),
+            ),
         },
         surroundings: Surroundings::of(environment),
         compatibility: own.compatibility,
@@ -229,6 +234,12 @@ fn coordination(resolved: &Resolved, leases: &LeaseManagementConfig, take: &mut 
             coordinator.scheduler_initialization_backoff_time_millis,
             1_000,
         ),
+        table_migration: TableMigrationSettings {
+            to_lease_table: coordinator.migrate_all_entities_to_lease_table,
+            complete_after: Duration::from_secs(
+                coordinator.effective_table_migration_complete_bake_time_seconds.unsigned_abs(),
+            ),
+        },
     }
 }
 

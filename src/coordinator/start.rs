@@ -3,6 +3,8 @@
 //! Source: COEXISTENCE.md section 1, LEASES.md section 9.
 
 use crate::coordinator::Fleet;
+use crate::coordinator::layout::LayoutError;
+use crate::coordinator::locate::locate;
 use crate::coordinator::version::join::join;
 use crate::coordinator::version::reports_load;
 use crate::lease::{ClientVersion, LeaseStoreError};
@@ -13,15 +15,9 @@ pub enum StartError {
     /// The tables could not be read or made.
     #[error(transparent)]
     Table(#[from] LeaseStoreError),
-    /// The fleet keeps its rows in three tables.
-    #[error(
-        "table `{application}-CoordinatorState` exists, so this application was made by KCL 3.0 to 3.4 and keeps its \
-         rows in three tables; this version of multilangd works with the single table of KCL 3.5 and new applications only"
-    )]
-    ThreeTables {
-        /// `applicationName`.
-        application: String,
-    },
+    /// The tables contradict each other or the configuration.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
     /// The item that says how the fleet works says what it never says.
     #[error(
         "item `Migration3.0` says `CLIENT_VERSION_INIT`, which no worker writes; delete the item, or let it say what \
@@ -36,11 +32,9 @@ pub enum StartError {
 ///
 /// # Errors
 /// Joining is not possible, or would do harm.
-pub async fn prepare(fleet: &Fleet, application: &str) -> Result<ClientVersion, StartError> {
+pub async fn prepare(fleet: &Fleet) -> Result<ClientVersion, StartError> {
     fleet.leases.prepare().await?;
-    if fleet.state.has_legacy_tables().await? {
-        return Err(StartError::ThreeTables { application: application.to_owned() });
-    }
+    locate(fleet).await?;
     let version = join(fleet).await?;
     if reports_load(version) {
         fleet.leases.prepare_index().await?;

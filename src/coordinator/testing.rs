@@ -88,6 +88,7 @@ pub(crate) fn fleet(table: &MemoryStore, name: &str) -> Fleet {
             worker_metrics_interval: Duration::from_secs(30),
             cpu_sampling: Some(CpuSampling::default()),
             initialization_backoff: Duration::from_secs(1),
+            table_migration: Default::default(),
         },
         initial: InitialPosition::TrimHorizon,
         me: worker(name),

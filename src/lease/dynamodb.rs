@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,10 +17,13 @@ use aws_sdk_dynamodb::types::{
     AttributeAction, AttributeValue, AttributeValueUpdate, ExpectedAttributeValue, ReturnValue,
     ReturnValuesOnConditionCheckFailure,
 };
-use futures_util::future::try_join_all;
+use futures_util::future::{try_join, try_join_all};
+use tokio::sync::watch;
 
+use super::place::{Layout, Table};
 use super::refusal::{self, Trouble, refusal};
 use super::row::attribute::{text, whole};
+use super::row::migration::{from_table, to_table};
 use super::row::{self, Row};
 use super::write::{self, Change, Expect, RowWrite};
 use super::{CheckpointWrite, FleetRows, HandoffKnown, Lease, LeaseStore, LeaseStoreError, Written};
@@ -38,9 +42,22 @@ const MOST_SEGMENTS: u32 = 32;
 pub struct DynamoDbStore {
     pub(super) client: Client,
     pub(super) table: String,
-    pub(super) application: String,
+    pub(super) old_coordinator: String,
+    pub(super) old_metrics: String,
+    pub(super) layout: Arc<watch::Sender<Layout>>,
     pub(super) settings: TableSettings,
     pub(super) call_timeout: Duration,
+}
+
+/// How much of a table is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scan {
+    /// All of it.
+    Whole,
+    /// All of it, with every write that came before.
+    Consistent,
+    /// A segment, of so many.
+    Segment(i32, i32),
 }
 
 /// What the server shall answer to a write that took effect.
@@ -55,7 +72,16 @@ impl DynamoDbStore {
     #[must_use]
     pub fn new(client: Client, table: String, application: String, settings: TableSettings) -> Self {
         let call_timeout = CALL_TIMEOUT;
-        Self { client: limit(&client, call_timeout), table, application, settings, call_timeout }
+        let named = |given: &Option<String>, end| given.clone().unwrap_or_else(|| format!("{application}-{end}"));
+        Self {
+            client: limit(&client, call_timeout),
+            table,
+            old_coordinator: named(&settings.coordinator_table, "CoordinatorState"),
+            old_metrics: named(&settings.metrics_table, "WorkerMetricStats"),
+            layout: Arc::new(watch::Sender::new(Layout::OneTable)),
+            settings,
+            call_timeout,
+        }
     }
 
     /// The same store whose calls give up after `call_timeout`, all tries of the SDK included.
@@ -81,52 +107,70 @@ impl DynamoDbStore {
         }
     }
 
+    /// What a table is called.
+    pub(super) fn name(&self, table: Table) -> &str {
+        match table {
+            Table::Leases => &self.table,
+            Table::OldCoordinator => &self.old_coordinator,
+            Table::OldMetrics => &self.old_metrics,
+        }
+    }
+
     pub(super) fn refused<E>(&self, action: &'static str, error: &SdkError<E>) -> LeaseStoreError
     where
         E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
     {
-        refusal(action, &self.table, self.call_timeout, error)
+        self.refused_in(Table::Leases, action, error)
     }
 
-    /// Reads one row by its key.
-    pub(super) async fn item(&self, key: &str, consistent: bool) -> Result<Option<Row>, LeaseStoreError> {
-        let call = self.client.get_item().table_name(&self.table).key(row::KEY, text(key)).consistent_read(consistent);
-        match self.limited(call.send()).await {
-            Ok(answer) => Ok(answer.item.filter(|item| !item.is_empty())),
-            Err(error) => Err(self.refused("GetItem", &error)),
+    pub(super) fn refused_in<E>(&self, table: Table, action: &'static str, error: &SdkError<E>) -> LeaseStoreError
+    where
+        E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
+    {
+        refusal(action, self.name(table), self.call_timeout, error)
+    }
+
+    /// Reads one row by its key, as it would be in the lease table.
+    pub(super) async fn item(&self, table: Table, key: &str, consistent: bool) -> Result<Option<Row>, LeaseStoreError> {
+        let call = self.client.get_item().table_name(self.name(table)).key(table.key(), text(key));
+        match self.limited(call.consistent_read(consistent).send()).await {
+            Ok(answer) => Ok(answer.item.filter(|item| !item.is_empty()).map(|row| from_table(table, row))),
+            Err(error) => Err(self.refused_in(table, "GetItem", &error)),
         }
     }
 
     /// Puts a row unless its key exists; says whether it did.
-    pub(super) async fn put_new(&self, item: Row) -> Result<bool, LeaseStoreError> {
+    pub(super) async fn put_new(&self, table: Table, row: Row) -> Result<bool, LeaseStoreError> {
         let absent = ExpectedAttributeValue::builder().exists(false).build();
-        let call = self.client.put_item().table_name(&self.table).set_item(Some(item)).expected(row::KEY, absent);
-        match self.limited(call.send()).await {
+        let call = self.client.put_item().table_name(self.name(table)).set_item(Some(to_table(table, row)));
+        match self.limited(call.expected(table.key(), absent).send()).await {
             Ok(_) => Ok(true),
             Err(error) => match error.as_service_error() {
                 Some(PutItemError::ConditionalCheckFailedException(_)) => Ok(false),
-                _ => Err(self.refused("PutItem", &error)),
+                _ => Err(self.refused_in(table, "PutItem", &error)),
             },
         }
     }
 
     /// Sends a conditional update of a row that is not a lease; says whether the condition held.
-    pub(super) async fn update_plain(&self, write: RowWrite) -> Result<bool, LeaseStoreError> {
-        match self.limited(self.update_call(write).send()).await {
+    pub(super) async fn update_plain(&self, table: Table, write: RowWrite) -> Result<bool, LeaseStoreError> {
+        match self.limited(self.update_call(table, write).send()).await {
             Ok(_) => Ok(true),
             Err(error) => match error.as_service_error() {
                 Some(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(false),
-                _ => Err(self.refused("UpdateItem", &error)),
+                _ => Err(self.refused_in(table, "UpdateItem", &error)),
             },
         }
     }
 
     fn update_call(
         &self,
+        table: Table,
         write: RowWrite,
     ) -> aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder {
-        let mut call = self.client.update_item().table_name(&self.table).key(row::KEY, text(write.key));
+        let mut call = self.client.update_item().table_name(self.name(table)).key(table.key(), text(write.key));
         for (name, expect) in write.expected {
+            let name = if name == row::KEY { table.key() } else { name };
             call = call.expected(name, expected(expect));
         }
         for (name, change) in write.changes {
@@ -139,7 +183,7 @@ impl DynamoDbStore {
     /// Java asks so for renewals and assignments only, but it is an answer, not a demand, and saves a stale read.
     async fn update(&self, write: RowWrite, answer: Answer) -> Result<Written<Option<Row>>, LeaseStoreError> {
         let mut call = self
-            .update_call(write)
+            .update_call(Table::Leases, write)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         if answer == Answer::NewRow {
             call = call.return_values(ReturnValue::AllNew);
@@ -170,21 +214,32 @@ impl DynamoDbStore {
     }
 
     /// All pages of one segment. No `Limit`: pages as large as the service gives. Source: LEASES.md section 2.
-    async fn scan(&self, segment: Option<(i32, i32)>) -> Result<Vec<Row>, LeaseStoreError> {
+    pub(super) async fn scan(&self, table: Table, kind: Scan) -> Result<Vec<Row>, LeaseStoreError> {
         let mut rows = Vec::new();
         let mut from = None;
         loop {
-            let mut call = self.client.scan().table_name(&self.table).set_exclusive_start_key(from);
-            if let Some((segment, of)) = segment {
-                call = call.segment(segment).total_segments(of);
-            }
-            let page = self.limited(call.send()).await.map_err(|error| self.refused("Scan", &error))?;
+            let call = self.client.scan().table_name(self.name(table)).set_exclusive_start_key(from);
+            let call = match kind {
+                Scan::Whole => call,
+                Scan::Consistent => call.consistent_read(true),
+                Scan::Segment(segment, of) => call.segment(segment).total_segments(of),
+            };
+            let page = self.limited(call.send()).await.map_err(|error| self.refused_in(table, "Scan", &error))?;
             rows.extend(page.items.unwrap_or_default());
             from = page.last_evaluated_key.filter(|key| !key.is_empty());
             if from.is_none() {
                 return Ok(rows);
             }
         }
+    }
+
+    async fn list_lease_table(&self) -> Result<FleetRows, LeaseStoreError> {
+        let segments = self.settings.scan_segments.unwrap_or(1).clamp(1, MOST_SEGMENTS).cast_signed();
+        if segments == 1 {
+            return Ok(row::collect(&self.scan(Table::Leases, Scan::Whole).await?));
+        }
+        let part = |segment| self.scan(Table::Leases, Scan::Segment(segment, segments));
+        Ok(row::collect(try_join_all((0..segments).map(part)).await?.iter().flatten()))
     }
 }
 
@@ -230,20 +285,28 @@ impl LeaseStore for DynamoDbStore {
     }
 
     async fn list(&self) -> Result<FleetRows, LeaseStoreError> {
-        let segments = self.settings.scan_segments.unwrap_or(1).clamp(1, MOST_SEGMENTS).cast_signed();
-        if segments == 1 {
-            return Ok(row::collect(&self.scan(None).await?));
+        if !self.layout.borrow().loads().contains(&Table::OldMetrics) {
+            return self.list_lease_table().await;
         }
-        let parts = try_join_all((0..segments).map(|segment| self.scan(Some((segment, segments))))).await?;
-        Ok(row::collect(parts.iter().flatten()))
+        let (mut found, old) = try_join(self.list_lease_table(), self.old_loads()).await?;
+        let unreadable = &mut found.unreadable;
+        let mut readable = Vec::new();
+        for row in old {
+            match row::fleet::worker(&row) {
+                Ok(worker) => readable.push(worker),
+                Err(error) => unreadable.push((error.key, error.reason)),
+            }
+        }
+        found.add_old(readable);
+        Ok(found)
     }
 
     async fn get(&self, shard: &ShardId) -> Result<Option<Lease>, LeaseStoreError> {
-        self.item(shard.as_str(), false).await?.as_ref().map(readable).transpose()
+        self.item(Table::Leases, shard.as_str(), false).await?.as_ref().map(readable).transpose()
     }
 
     async fn create(&self, lease: &Lease) -> Result<bool, LeaseStoreError> {
-        self.put_new(row::lease_row(lease)).await
+        self.put_new(Table::Leases, row::lease_row(lease)).await
     }
 
     async fn renew(
@@ -281,13 +344,13 @@ impl LeaseStore for DynamoDbStore {
 
     async fn note_children(&self, shard: &ShardId, children: &BTreeSet<ShardId>) -> Result<bool, LeaseStoreError> {
         match write::note_children(shard, children) {
-            Some(write) => self.update_plain(write).await,
-            None => Ok(self.item(shard.as_str(), false).await?.is_some()),
+            Some(write) => self.update_plain(Table::Leases, write).await,
+            None => Ok(self.item(Table::Leases, shard.as_str(), false).await?.is_some()),
         }
     }
 
     async fn fill_hash_range(&self, shard: &ShardId, range: HashKeyRange) -> Result<bool, LeaseStoreError> {
-        self.update_plain(write::fill_hash_range(shard, range)).await
+        self.update_plain(Table::Leases, write::fill_hash_range(shard, range)).await
     }
 
     async fn delete(&self, shard: &ShardId) -> Result<(), LeaseStoreError> {

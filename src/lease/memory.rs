@@ -7,14 +7,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::AttributeValue;
+use tokio::sync::watch;
 use tokio::time::sleep;
 
 use self::faults::{Drawn, Fault, Faults, Operation};
-use self::table::Table;
+use self::table::{Table, Tables};
 use super::dynamodb::readable;
+use super::migration::is_right_lock;
+use super::place::{self, Layout};
 use super::refusal::Trouble;
 use super::row::attribute::{text, whole};
-use super::row::{self, Row, Unreadable, fleet};
+use super::row::{self, Row, fleet};
+use super::state::unusable;
 use super::write::{self, RowWrite};
 use super::{
     CheckpointWrite, ClientVersion, ClientVersionRow, FleetRows, HandoffKnown, Lease, LeaseStore, LeaseStoreError,
@@ -23,16 +27,25 @@ use super::{
 use crate::types::{HashKeyRange, LeaseCounter, ShardId, WorkerId};
 
 pub mod faults;
+mod old_tables;
 mod table;
 
 /// What messages call the table.
 const NAME: &str = "memory";
 
-/// A worker's connection to a lease table in memory.
-#[derive(Clone, Debug, Default)]
+/// A worker's connection to the tables of an application in memory. Clones share the layout, too.
+#[derive(Clone, Debug)]
 pub struct MemoryStore {
-    table: Arc<Mutex<Table>>,
+    tables: Arc<Mutex<Tables>>,
     faults: Faults,
+    layout: Arc<watch::Sender<Layout>>,
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        let layout = Arc::new(watch::Sender::new(Layout::OneTable));
+        Self { tables: Arc::default(), faults: Faults::default(), layout }
+    }
 }
 
 impl MemoryStore {
@@ -45,7 +58,7 @@ impl MemoryStore {
     /// Another worker's connection to the same table, with its own script of faults.
     #[must_use]
     pub fn connect(&self, faults: Faults) -> Self {
-        Self { table: Arc::clone(&self.table), faults }
+        Self { tables: Arc::clone(&self.tables), faults, ..Self::default() }
     }
 
     /// The script of this connection.
@@ -56,36 +69,44 @@ impl MemoryStore {
 
     /// Puts a lease as it is, whatever was there. For the beginning of a simulation.
     pub fn put_lease(&self, lease: &Lease) {
-        self.rows().rows.insert(lease.shard.as_str().to_owned(), row::lease_row(lease));
+        self.tables().leases.rows.insert(lease.shard.as_str().to_owned(), row::lease_row(lease));
     }
 
     /// Puts a row of text attributes that no worker of ours would write.
     pub fn put_foreign_row(&self, key: &str, attributes: &[(&str, &str)]) {
         let mut foreign = Row::from([(row::KEY.to_owned(), text(key))]);
         foreign.extend(attributes.iter().map(|(name, value)| ((*name).to_owned(), text(*value))));
-        self.rows().rows.insert(key.to_owned(), foreign);
-    }
-
-    /// Lets the tables of KCL 3.0-3.4 appear or vanish.
-    pub fn set_legacy_tables(&self, exist: bool) {
-        self.rows().legacy = exist;
+        self.tables().leases.rows.insert(key.to_owned(), foreign);
     }
 
     /// What the table holds now, past all faults: for the laws of a simulation.
     #[must_use]
     pub fn snapshot(&self) -> FleetRows {
-        row::collect(self.rows().rows.values())
+        row::collect(self.tables().leases.rows.values())
     }
 
-    fn rows(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs one operation as the script demands.
+    fn settled(&self) -> Layout {
+        *self.layout.borrow()
+    }
+
+    /// Runs one operation on the lease table as the script demands.
     async fn run<T: Send>(
         &self,
         operation: Operation,
         effect: impl Fn(&mut Table) -> Result<T, LeaseStoreError> + Send + Sync,
+    ) -> Result<T, LeaseStoreError> {
+        self.run_all(operation, |tables| effect(&mut tables.leases)).await
+    }
+
+    /// Runs one operation on any of the tables as the script demands.
+    async fn run_all<T: Send>(
+        &self,
+        operation: Operation,
+        effect: impl Fn(&mut Tables) -> Result<T, LeaseStoreError> + Send + Sync,
     ) -> Result<T, LeaseStoreError> {
         let lost = || LeaseStoreError::Service {
             action: operation.action(),
@@ -93,7 +114,7 @@ impl MemoryStore {
             source: Trouble::new("the connection was lost by script"),
         };
         let fault = match self.faults.draw(operation) {
-            Drawn::Nothing => return effect(&mut self.rows()),
+            Drawn::Nothing => return effect(&mut self.tables()),
             Drawn::Fault(fault) => fault,
             Drawn::Cut(timeout) => {
                 sleep(timeout).await;
@@ -102,16 +123,16 @@ impl MemoryStore {
         };
         match fault {
             Fault::LostRequest => Err(lost()),
-            Fault::LostReply => effect(&mut self.rows()).and_then(|_| Err(lost())),
+            Fault::LostReply => effect(&mut self.tables()).and_then(|_| Err(lost())),
             Fault::SentTwice => {
-                let mut table = self.rows();
-                effect(&mut table)?;
-                effect(&mut table)
+                let mut tables = self.tables();
+                effect(&mut tables)?;
+                effect(&mut tables)
             }
             Fault::Throttled => Err(LeaseStoreError::Throttled { table: NAME.to_owned(), action: operation.action() }),
             Fault::Slow { before, after } => {
                 sleep(before).await;
-                let answer = effect(&mut self.rows());
+                let answer = effect(&mut self.tables());
                 sleep(after).await;
                 answer
             }
@@ -143,10 +164,6 @@ fn before(old: Option<&Row>) -> Option<Box<Lease>> {
     old.and_then(|row| row::lease(row).ok()).map(Box::new)
 }
 
-fn unusable(unreadable: Unreadable) -> LeaseStoreError {
-    LeaseStoreError::Unusable(unreadable.reason)
-}
-
 /// Whether the lock row is there and has this version, and this owner if one is asked for.
 fn lock_is(table: &Table, version: &str, owner: Option<&WorkerId>) -> bool {
     table.rows.get(row::LOCK_KEY).is_some_and(|row| {
@@ -166,7 +183,16 @@ impl LeaseStore for MemoryStore {
     }
 
     async fn list(&self) -> Result<FleetRows, LeaseStoreError> {
-        self.run(Operation::List, |table| Ok(row::collect(table.rows.values()))).await
+        let with_old = self.settled().loads().contains(&place::Table::OldMetrics);
+        self.run_all(Operation::List, |tables| {
+            let mut found = row::collect(tables.leases.rows.values());
+            if with_old {
+                let old = tables.at(place::Table::OldMetrics).rows.values().map(fleet::worker);
+                found.add_old(old.collect::<Result<_, _>>().map_err(unusable)?);
+            }
+            Ok(found)
+        })
+        .await
     }
 
     async fn get(&self, shard: &ShardId) -> Result<Option<Lease>, LeaseStoreError> {
@@ -242,18 +268,24 @@ impl LeaseStore for MemoryStore {
 #[async_trait]
 impl StateStore for MemoryStore {
     async fn has_legacy_tables(&self) -> Result<bool, LeaseStoreError> {
-        self.run(Operation::HasLegacyTables, |table| Ok(table.legacy)).await
+        self.run_all(Operation::HasLegacyTables, |tables| Ok(tables.legacy)).await
     }
 
     async fn client_version(&self) -> Result<Option<ClientVersionRow>, LeaseStoreError> {
-        let read = |table: &mut Table| table.rows.get(row::CLIENT_VERSION_KEY).map(fleet::client_version).transpose();
-        self.run(Operation::ClientVersion, |table| read(table).map_err(unusable)).await
+        let places = self.settled().items_read();
+        self.run_all(Operation::ClientVersion, |tables| {
+            let found = places.iter().find_map(|place| tables.at(*place).rows.get(row::CLIENT_VERSION_KEY).cloned());
+            found.as_ref().map(fleet::client_version).transpose().map_err(unusable)
+        })
+        .await
     }
 
     async fn create_client_version(&self, row: &ClientVersionRow) -> Result<bool, LeaseStoreError> {
-        let item = fleet::client_version_row(row);
-        let put = |table: &mut Table| table.put_new(row::CLIENT_VERSION_KEY, item.clone());
-        self.run(Operation::CreateClientVersion, |table| Ok(put(table))).await
+        let (place, item) = (self.settled().items_written(), fleet::client_version_row(row));
+        self.run_all(Operation::CreateClientVersion, |tables| {
+            Ok(tables.old(place)?.put_new(row::CLIENT_VERSION_KEY, item.clone()))
+        })
+        .await
     }
 
     async fn change_client_version(
@@ -261,16 +293,25 @@ impl StateStore for MemoryStore {
         from: ClientVersion,
         row: &ClientVersionRow,
     ) -> Result<bool, LeaseStoreError> {
-        self.update_plain(Operation::ChangeClientVersion, write::change_client_version(from, row)).await
+        let (places, write) = (self.settled().items_read(), write::change_client_version(from, row));
+        self.run_all(Operation::ChangeClientVersion, |tables| {
+            Ok(places.iter().any(|place| tables.at(*place).update(&write).is_ok()))
+        })
+        .await
     }
 
     async fn lock(&self) -> Result<Option<LockRow>, LeaseStoreError> {
-        let read = |table: &mut Table| table.rows.get(row::LOCK_KEY).map(fleet::lock).transpose();
-        self.run(Operation::Lock, |table| read(table).map_err(unusable)).await
+        let place = self.settled().lock();
+        self.run_all(Operation::Lock, |tables| {
+            tables.old(place)?.rows.get(row::LOCK_KEY).map(fleet::lock).transpose().map_err(unusable)
+        })
+        .await
     }
 
     async fn take_lock(&self, row: &LockRow, seen: Option<&str>) -> Result<bool, LeaseStoreError> {
-        self.run(Operation::TakeLock, |table| {
+        let place = self.settled().lock();
+        let taken = self.run_all(Operation::TakeLock, |tables| {
+            let table = tables.old(place)?;
             let free = match seen {
                 None => !table.rows.contains_key(row::LOCK_KEY),
                 Some(seen) => lock_is(table, seen, None),
@@ -279,12 +320,14 @@ impl StateStore for MemoryStore {
                 table.rows.insert(row::LOCK_KEY.to_owned(), fleet::lock_row(row));
             }
             Ok(free)
-        })
-        .await
+        });
+        Ok(taken.await? && is_right_lock(self, row).await?)
     }
 
     async fn beat_lock(&self, row: &LockRow, next: &str) -> Result<bool, LeaseStoreError> {
-        self.run(Operation::BeatLock, |table| {
+        let place = self.settled().lock();
+        self.run_all(Operation::BeatLock, |tables| {
+            let table = tables.old(place)?;
             let mine = lock_is(table, &row.version, Some(&row.owner));
             if mine {
                 let beat =
@@ -297,7 +340,9 @@ impl StateStore for MemoryStore {
     }
 
     async fn release_lock(&self, row: &LockRow) -> Result<bool, LeaseStoreError> {
-        self.run(Operation::ReleaseLock, |table| {
+        let place = self.settled().lock();
+        self.run_all(Operation::ReleaseLock, |tables| {
+            let table = tables.old(place)?;
             let mine = lock_is(table, &row.version, Some(&row.owner));
             if mine {
                 table.rows.remove(row::LOCK_KEY);
@@ -308,7 +353,9 @@ impl StateStore for MemoryStore {
     }
 
     async fn put_worker(&self, row: &WorkerRow) -> Result<Option<i64>, LeaseStoreError> {
-        self.run(Operation::PutWorker, |table| {
+        let place = self.settled().loads_written();
+        self.run_all(Operation::PutWorker, |tables| {
+            let table = tables.old(place)?;
             let before = table.rows.get(row.worker.as_str()).and_then(fleet::last_update);
             table.set(row.worker.as_str(), fleet::worker_attributes(row));
             Ok(before)
@@ -317,13 +364,13 @@ impl StateStore for MemoryStore {
     }
 
     async fn delete_worker(&self, worker: &WorkerId, seen: i64) -> Result<bool, LeaseStoreError> {
-        let seen: AttributeValue = whole(seen);
-        self.run(Operation::DeleteWorker, |table| {
-            let same = table.rows.get(worker.as_str()).and_then(|row| row.get(fleet::LAST_UPDATE)) == Some(&seen);
-            if same {
-                table.rows.remove(worker.as_str());
-            }
-            Ok(same)
+        let (places, seen): (_, AttributeValue) = (self.settled().loads(), whole(seen));
+        self.run_all(Operation::DeleteWorker, |tables| {
+            let unchanged = places.iter().find(|place| {
+                let row = tables.at(**place).rows.get(worker.as_str());
+                row.and_then(|row| row.get(fleet::LAST_UPDATE)) == Some(&seen)
+            });
+            Ok(unchanged.is_some_and(|place| tables.at(*place).rows.remove(worker.as_str()).is_some()))
         })
         .await
     }

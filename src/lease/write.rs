@@ -7,8 +7,9 @@ use std::collections::BTreeSet;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
+use super::migration::{TableMigration, TableMigrationRow};
 use super::row::attribute::{number_text, text, whole};
-use super::row::{self, fleet};
+use super::row::{self, fleet, migration};
 use super::{CheckpointWrite, ClientVersion, ClientVersionRow, HandoffKnown, Lease};
 use crate::types::{HashKeyRange, LeaseCounter, ShardId, WorkerId};
 
@@ -161,6 +162,19 @@ pub(crate) fn change_client_version(from: ClientVersion, next: &ClientVersionRow
             (fleet::VERSION, Expect::Is(text(fleet::version_text(from)))),
         ],
         changes: fleet::client_version_attributes(next).map(|(name, value)| (name, Change::Put(value))).to_vec(),
+    }
+}
+
+/// "change coordinator item", for `TableMigration3.5`: while it still says `from`.
+pub(crate) fn change_table_migration(from: TableMigration, next: &TableMigrationRow) -> RowWrite {
+    let changes = migration::table_migration_attributes(next);
+    RowWrite {
+        key: row::TABLE_MIGRATION_KEY.to_owned(),
+        expected: vec![
+            (row::KEY, Expect::Is(text(row::TABLE_MIGRATION_KEY))),
+            (migration::STATE, Expect::Is(text(migration::state_text(from)))),
+        ],
+        changes: changes.into_iter().map(|(name, value)| (name, Change::Put(value))).collect(),
     }
 }
 

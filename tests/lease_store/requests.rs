@@ -260,7 +260,8 @@ fn operations(sent: &[(String, Value)]) -> Vec<&str> {
 #[tokio::test(start_paused = true)]
 async fn a_new_table_is_made_protected_and_indexed_as_java_does() {
     let recorder = Recorder::default();
-    let settings = TableSettings { deletion_protection: true, point_in_time_recovery: true, scan_segments: None };
+    let settings =
+        TableSettings { deletion_protection: true, point_in_time_recovery: true, ..TableSettings::default() };
     let store = recorder.store(settings);
     recorder.refuse("ResourceNotFoundException", "no such table");
     recorder.answer(200, json!({}));

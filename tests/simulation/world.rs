@@ -98,6 +98,7 @@ pub(crate) fn coordination(interval: Duration) -> Coordination {
         worker_metrics_interval: Duration::from_secs(30),
         cpu_sampling: None,
         initialization_backoff: Duration::from_secs(1),
+        table_migration: Default::default(),
     }
 }
 
@@ -176,8 +177,7 @@ impl World {
             initial: INITIAL,
             me: name.clone(),
         };
-        let worker =
-            Worker { fleet, consumers: Arc::new(consumers), application: "simulation".to_owned(), grace: GRACE };
+        let worker = Worker { fleet, consumers: Arc::new(consumers), grace: GRACE };
         let stop = CancellationToken::new();
         let (laws, table, told) = (self.laws.clone(), self.table.connect(Faults::default()), stop.clone());
         let me = name.clone();

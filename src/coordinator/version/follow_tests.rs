@@ -47,7 +47,7 @@ impl Member {
         fleet.clock = Arc::new(PausedClock::new(now));
         fleet.catalog = Arc::new(MemoryStream::new(8, fleet.clock.clone()));
         fleet.config.client_version = config;
-        let version = prepare(&fleet, "app").await.unwrap();
+        let version = prepare(&fleet).await.unwrap();
         let (coordinator, assignments) = Coordinator::start(fleet, version);
         (Self { coordinator, assignments, held: Vec::new() }, version)
     }

@@ -9,6 +9,7 @@ use crate::coordinator::Fleet;
 use crate::coordinator::start::StartError;
 use crate::coordinator::version::guard::{holds_other_rows, unproven_owners};
 use crate::coordinator::version::{FirstStep, first_step, next_row};
+use crate::lease::place::Layout;
 use crate::lease::row::CLIENT_VERSION_KEY;
 use crate::lease::{ClientVersion, FleetRows, LeaseStoreError};
 use crate::types::WorkerId;
@@ -72,9 +73,11 @@ async fn is_first_item_harmless(fleet: &Fleet, to: ClientVersion) -> Result<bool
     Ok(false)
 }
 
-/// Whether the table holds rows that a worker of 2.x cannot read.
+/// Whether a worker of 2.x has nothing to fear from the item: the table holds rows that it cannot read already, or the
+/// item goes to the table of KCL 3.0-3.4, which 2.x never reads.
 pub(super) async fn has_other_rows(fleet: &Fleet, rows: &FleetRows) -> Result<bool, LeaseStoreError> {
-    Ok(holds_other_rows(rows) || fleet.state.lock().await?.is_some())
+    let own_table = *fleet.state.layout().borrow() != Layout::OneTable;
+    Ok(own_table || holds_other_rows(rows) || fleet.state.lock().await?.is_some())
 }
 
 pub(super) fn named(workers: &BTreeSet<WorkerId>) -> String {

@@ -33,6 +33,13 @@ pub enum Operation {
     ReleaseLock,
     PutWorker,
     DeleteWorker,
+    TableMigration,
+    CreateTableMigration,
+    ChangeTableMigration,
+    DeleteTableMigration,
+    ItemsToMove,
+    MoveItems,
+    CompleteTableMigration,
 }
 
 impl Operation {
@@ -41,11 +48,12 @@ impl Operation {
     pub fn action(self) -> &'static str {
         match self {
             Self::Prepare | Self::PrepareIndex | Self::HasLegacyTables => "DescribeTable",
-            Self::List => "Scan",
-            Self::Get | Self::ClientVersion | Self::Lock => "GetItem",
-            Self::Create | Self::CreateClientVersion | Self::TakeLock => "PutItem",
+            Self::List | Self::ItemsToMove => "Scan",
+            Self::Get | Self::ClientVersion | Self::Lock | Self::TableMigration => "GetItem",
+            Self::Create | Self::CreateClientVersion | Self::TakeLock | Self::CreateTableMigration => "PutItem",
+            Self::MoveItems | Self::CompleteTableMigration => "TransactWriteItems",
             Self::OwnedBy => "Query",
-            Self::Delete | Self::ReleaseLock | Self::DeleteWorker => "DeleteItem",
+            Self::Delete | Self::ReleaseLock | Self::DeleteWorker | Self::DeleteTableMigration => "DeleteItem",
             Self::Renew
             | Self::Checkpoint
             | Self::Take
@@ -55,6 +63,7 @@ impl Operation {
             | Self::NoteChildren
             | Self::FillHashRange
             | Self::ChangeClientVersion
+            | Self::ChangeTableMigration
             | Self::BeatLock
             | Self::PutWorker => "UpdateItem",
         }

@@ -1,18 +1,47 @@
-//! One table in memory that does what DynamoDB does with `Expected` and `AttributeUpdates`. Pure.
+//! Tables in memory that do what DynamoDB does with `Expected` and `AttributeUpdates`. Pure.
 
 use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
+use crate::lease::LeaseStoreError;
+use crate::lease::place;
 use crate::lease::row::attribute::{text, whole};
 use crate::lease::row::{KEY, Row};
 use crate::lease::write::{Change, Expect, RowWrite};
 
-/// The rows by key.
+/// The tables of one application.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tables {
+    pub(super) leases: Table,
+    coordinator: Table,
+    metrics: Table,
+    /// Whether the last two exist.
+    pub(super) legacy: bool,
+}
+
+impl Tables {
+    pub(super) fn at(&mut self, table: place::Table) -> &mut Table {
+        match table {
+            place::Table::Leases => &mut self.leases,
+            place::Table::OldCoordinator => &mut self.coordinator,
+            place::Table::OldMetrics => &mut self.metrics,
+        }
+    }
+
+    /// A table for a request that fails where there is none.
+    pub(super) fn old(&mut self, table: place::Table) -> Result<&mut Table, LeaseStoreError> {
+        if table != place::Table::Leases && !self.legacy {
+            return Err(LeaseStoreError::TableMissing { table: format!("{}-by-{}", super::NAME, table.key()) });
+        }
+        Ok(self.at(table))
+    }
+}
+
+/// The rows by key, which is called as in the lease table everywhere.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Table {
     pub(super) rows: BTreeMap<String, Row>,
-    pub(super) legacy: bool,
 }
 
 impl Table {
