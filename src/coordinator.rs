@@ -39,6 +39,8 @@ pub mod leader;
 #[cfg(test)]
 mod leave_tests;
 pub mod locate;
+pub mod migration;
+pub mod migrator;
 pub mod renew;
 pub mod rounds;
 pub mod start;

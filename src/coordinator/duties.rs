@@ -11,11 +11,13 @@ use crate::coordinator::Fleet;
 use crate::coordinator::discover::discover;
 use crate::coordinator::held::Holdings;
 use crate::coordinator::leader::{LeaderLock, Leadership};
+use crate::coordinator::migrator::Migrator;
 use crate::coordinator::rounds::Rounds;
 use crate::coordinator::stats::Reporter;
 use crate::coordinator::taker::Taker;
 use crate::coordinator::version::{reports_load, works_as_2x};
 use crate::lease::ClientVersion;
+use crate::lease::place::Layout;
 
 /// Tasks that are told to stop together and give something back.
 struct Tasks<T> {
@@ -96,7 +98,14 @@ impl Duties {
         let (leadership, leader) = watch::channel(Leadership::Unknown);
         let lock = LeaderLock::new(fleet.clone(), leadership).run(stop.clone());
         tasks.spawn(async { Some(lock.await) });
-        let rounds = Rounds::new(fleet.clone(), holdings.clone(), leader, poke).run(stop.clone());
+        let mut rounds = Rounds::new(fleet.clone(), holdings.clone(), leader.clone(), poke);
+        if *fleet.state.layout().borrow() != Layout::OneTable {
+            let (survey, surveyed) = watch::channel(None);
+            rounds = rounds.with_survey(survey);
+            let migrator = Migrator::new(fleet.clone(), leader, surveyed).run(stop.clone());
+            tasks.spawn(async { (migrator.await, None).1 });
+        }
+        let rounds = rounds.run(stop.clone());
         tasks.spawn(async { (rounds.await, None).1 });
         let discovery = discover(fleet, holdings, stop.clone());
         tasks.spawn(async { (discovery.await, None).1 });

@@ -12,6 +12,7 @@ use tracing::{debug, info, warn};
 
 use crate::coordinator::renew::chain;
 use crate::coordinator::{Fleet, LEAVING_RETRY};
+use crate::lease::place::Layout;
 use crate::lease::{LeaseStoreError, LockRow};
 use crate::types::WorkerId;
 
@@ -48,13 +49,16 @@ pub struct LeaderLock {
     leadership: watch::Sender<Leadership>,
     mine: Option<(LockRow, Instant)>,
     seen: Option<(LockRow, Instant)>,
+    /// Tells when the lock's place changes.
+    layout: watch::Receiver<Layout>,
 }
 
 impl LeaderLock {
     /// Tells `leadership` of every change.
     #[must_use]
     pub fn new(fleet: Fleet, leadership: watch::Sender<Leadership>) -> Self {
-        Self { fleet, leadership, mine: None, seen: None }
+        let layout = fleet.state.layout();
+        Self { fleet, leadership, mine: None, seen: None, layout }
     }
 
     /// Looks, takes and beats until `stop`; gives itself back so that the lock can be released at the very end.
@@ -77,9 +81,16 @@ impl LeaderLock {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return self,
+                Ok(()) = self.layout.changed() => self.forget(),
                 () = sleep(pause) => {}
             }
         }
+    }
+
+    /// The lock is in another table from now on, and nobody there knows us.
+    fn forget(&mut self) {
+        (self.mine, self.seen) = (None, None);
+        self.check_own_age();
     }
 
     async fn step(&mut self) -> Result<Duration, LeaseStoreError> {

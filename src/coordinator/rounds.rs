@@ -17,6 +17,7 @@ use crate::coordinator::assign::turns::Turns;
 use crate::coordinator::assign::{FleetView, Step, plan};
 use crate::coordinator::held::Holdings;
 use crate::coordinator::leader::Leadership;
+use crate::coordinator::migration::Survey;
 use crate::coordinator::renew::{Proof, chain};
 use crate::coordinator::sync::{Audit, SyncError, create_first, create_missing};
 use crate::coordinator::view::{Look, is_active};
@@ -53,6 +54,8 @@ pub struct Rounds {
     /// Workers that let a lease grow old, and what their load rows said then.
     suspects: BTreeMap<WorkerId, Option<i64>>,
     failures: u32,
+    /// Hears of the whole fleet, while an application moves into one table.
+    survey: Option<watch::Sender<Option<Survey>>>,
 }
 
 impl Rounds {
@@ -72,7 +75,14 @@ impl Rounds {
             creating: false,
             suspects: BTreeMap::new(),
             failures: 0,
+            survey: None,
         }
+    }
+
+    /// Tells `survey` what each look as leader says about the fleet.
+    #[must_use]
+    pub fn with_survey(self, survey: watch::Sender<Option<Survey>>) -> Self {
+        Self { survey: Some(survey), ..self }
     }
 
     /// Looks until `stop`.
@@ -123,6 +133,10 @@ impl Rounds {
         self.adopt_own(&rows.leases).await?;
         let dead = self.dead_owners(&rows, now);
         let view = self.view(&rows, &dead, now);
+        if leading && let Some(survey) = &self.survey {
+            let (times, interval) = ((now, self.fleet.clock.now()), self.fleet.config.worker_metrics_interval);
+            survey.send_replace(Some(Survey::of(&rows, |lease| self.is_expired(lease, now), times, interval)));
+        }
         let balancing = &self.fleet.config.balancing;
         if leading {
             let plan = plan(&view, balancing, self.turns.is_due(&view, now));
