@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use aws_sdk_dynamodb::types::{AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType};
 use multilangd::config::TableSettings;
 use multilangd::lease::dynamodb::DynamoDbStore;
 use multilangd::lease::{Lease, LeaseStore, LeaseStoreError};
@@ -29,6 +30,19 @@ async fn fresh() -> DynamoDbStore {
     store.prepare_index().await.unwrap();
     while let Err(LeaseStoreError::IndexMissing { .. }) = store.owned_by(&worker("nobody")).await {
         tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    store
+}
+
+/// A store on fresh tables as KCL 3.0-3.4 makes them.
+pub(crate) async fn with_old_tables() -> DynamoDbStore {
+    let store = fresh().await;
+    for (table, key) in [("app-CoordinatorState", "key"), ("app-WorkerMetricStats", "wid")] {
+        let part = KeySchemaElement::builder().attribute_name(key).key_type(KeyType::Hash).build().unwrap();
+        let kind = AttributeDefinition::builder().attribute_name(key).attribute_type(ScalarAttributeType::S);
+        let call = store.client().create_table().table_name(table).key_schema(part);
+        let call = call.attribute_definitions(kind.build().unwrap()).billing_mode(BillingMode::PayPerRequest);
+        call.send().await.unwrap();
     }
     store
 }
