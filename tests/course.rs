@@ -5,6 +5,9 @@
 #![cfg(feature = "local")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "course/three_tables.rs"]
+mod three_tables;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -111,12 +114,17 @@ impl Course {
     }
 
     fn worker(&self, name: &str) -> Running {
+        self.worker_with(name, "")
+    }
+
+    /// A worker with more lines in its file.
+    fn worker_with(&self, name: &str, more: &str) -> Running {
         let file = self.folder.path().join(format!("{name}.properties"));
         let text = format!(
             "executableName = {} demo-child\nstreamName = course\napplicationName = course\nregionName = us-east-1\n\
              AwsCredentialsProvider = DefaultCredentialsProvider\ninitialPositionInStream = TRIM_HORIZON\n\
              retrievalMode = {}\nidleTimeBetweenReadsInMillis = 200\nfailoverTimeMillis = {}\n\
-             leaseAssignmentIntervalMillis = 2000\nparentShardPollIntervalMillis = 500\nworkerId = {name}\n",
+             leaseAssignmentIntervalMillis = 2000\nparentShardPollIntervalMillis = 500\nworkerId = {name}\n{more}",
             env!("CARGO_BIN_EXE_multilangd"),
             self.mode,
             FAILOVER.as_millis(),

@@ -74,7 +74,8 @@ impl Survey {
         self.owners > 0 && self.unsupported.is_empty()
     }
 
-    /// Whether nobody writes to the old table of load rows, and everybody to the lease table.
+    /// Whether nobody writes to the old table of load rows, and everybody to the lease table. (Java compares how many
+    /// owners of any lease have a row with how many have a lease that lives.)
     fn has_left_old_table(&self) -> bool {
         self.silent.is_empty() && self.in_old_table.is_empty()
     }

@@ -246,6 +246,21 @@ async fn a_leader_that_dies_right_after_complete_leaves_no_second_leader() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_worker_of_phase_1_follows_into_one_table() {
+    let app = Application::at(TableMigration::Deployed).await;
+    let worker_of_phase_1 = app.join("a", Phase::One).await;
+    sleep(SECOND * 5).await;
+    assert_eq!((app.keys(Table::OldMetrics), app.others()), (vec!["a".to_owned()], vec![]));
+    let row = app.table.table_migration().await.unwrap().unwrap();
+    let complete = row.advanced(TableMigration::Complete, &worker("other"), app.clock.now());
+    assert!(app.table.change_table_migration(TableMigration::Deployed, &complete).await.unwrap());
+    sleep(MINUTE * 2).await;
+    assert_eq!(worker_of_phase_1.layout(), Layout::OneTable);
+    assert_eq!(app.others(), ["Leader", "a"]);
+    assert_eq!(app.owner(Table::OldCoordinator).await, None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lock_taken_in_the_old_table_after_complete_is_given_back() {
     let app = Application::at(TableMigration::Complete).await;
     let late = beside(&app.table);

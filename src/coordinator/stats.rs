@@ -15,7 +15,8 @@ use crate::coordinator::{Fleet, LEAVING_RETRY};
 use crate::host::load::{CPU_RANGE, Load};
 use crate::lease::{LeaseStoreError, WorkerRow};
 
-/// What `sup` says: we understand the single-table layout (Source: LEASES.md section 1.4).
+/// What `sup` says: we understand the single-table layout and can move into it (Source: LEASES.md section 1.4); true
+/// since `migration` and `place` know all of LEASES.md section 10.
 const SINGLE_TABLE_SUPPORT: i64 = 1;
 /// Name of the CPU's share in `sts` and `opr`. Source: KCL 3.x `WorkerMetricType.CPU`.
 const CPU: &str = "C";
