@@ -79,10 +79,14 @@ impl MemoryStore {
         self.tables().leases.rows.insert(key.to_owned(), foreign);
     }
 
-    /// What the table holds now, past all faults: for the laws of a simulation.
+    /// What the tables hold now, past all faults and in any layout: for the laws of a simulation.
     #[must_use]
     pub fn snapshot(&self) -> FleetRows {
-        row::collect(self.tables().leases.rows.values())
+        let mut tables = self.tables();
+        let mut found = row::collect(tables.leases.rows.values());
+        let old = tables.at(place::Table::OldMetrics).rows.values();
+        found.add_old(old.filter_map(|row| fleet::worker(row).ok()).collect());
+        found
     }
 
     fn tables(&self) -> MutexGuard<'_, Tables> {

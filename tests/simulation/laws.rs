@@ -265,7 +265,7 @@ impl Laws {
     }
 
     /// Nothing of a worker that has left in good order is left.
-    pub(crate) fn has_left(&self, worker: &WorkerId, locked: Option<WorkerId>) {
+    pub(crate) fn has_left(&self, worker: &WorkerId, locked: &[Option<WorkerId>]) {
         let rows = self.table.snapshot();
         let mut state = self.state();
         self.say(&mut state, format!("== {worker} has left"));
@@ -273,7 +273,8 @@ impl Laws {
         state.must(owned.is_empty(), || format!("a graceful stop leaves no lease: {worker} {owned:?}"));
         let row = rows.workers.iter().any(|row| row.worker == *worker);
         state.must(!row, || format!("a graceful stop leaves no load row: {worker}"));
-        state.must(locked.as_ref() != Some(worker), || format!("a graceful stop leaves no lock: {worker}"));
+        let locked = locked.iter().flatten().any(|owner| owner == worker);
+        state.must(!locked, || format!("a graceful stop leaves no lock: {worker}"));
         let alive = state.lives.iter().any(|life| life.worker == *worker && !life.over);
         state.must(!alive, || format!("a graceful stop leaves no child: {worker}"));
     }

@@ -8,7 +8,7 @@ use multilangd::lease::memory::faults::{Fault, Operation};
 
 use crate::child::Manners;
 use crate::laws::Course;
-use crate::world::{F, Voice, World};
+use crate::world::{F, Home, Voice, World};
 
 /// Steps of a schedule.
 const STEPS: usize = 40;
@@ -23,7 +23,7 @@ const SETTLED: Duration = Duration::from_secs(300);
 /// What the tool may write; not 3X, after which nobody looks any more.
 const VERSIONS: [ClientVersion; 3] =
     [ClientVersion::UpgradeFrom2x, ClientVersion::ThreeXWithRollback, ClientVersion::TwoX];
-const OPERATIONS: [Operation; 20] = [
+const OPERATIONS: [Operation; 24] = [
     Operation::List,
     Operation::List,
     Operation::List,
@@ -44,6 +44,10 @@ const OPERATIONS: [Operation; 20] = [
     Operation::TakeLock,
     Operation::BeatLock,
     Operation::PutWorker,
+    Operation::TableMigration,
+    Operation::MoveItems,
+    Operation::ChangeTableMigration,
+    Operation::CompleteTableMigration,
 ];
 
 /// As what the fleet works.
@@ -55,6 +59,8 @@ pub(crate) enum Generation {
     /// As either, and back and forth.
     Moving,
 }
+/// Time of a move into one table once all is calm: a dead leader's lock, a fleet that is silent, the move's own times.
+const MOVED: Duration = Duration::from_secs(360);
 
 /// Runs the schedule of `seed`.
 pub(crate) async fn run(seed: u64, generation: Generation, voice: Voice) -> Course {
@@ -65,6 +71,10 @@ pub(crate) async fn run(seed: u64, generation: Generation, voice: Voice) -> Cour
         Generation::Moving => world.configure(ClientVersionConfig::CompatibleWith2x),
     }
     world.interval = Duration::from_secs([2, 20][world.rng.usize(..2)]);
+    let homes = [Home::OneTable, Home::ThreeTables, Home::Moving];
+    let home =
+        if generation == Generation::ThreeX { homes[usize::try_from(seed % 3).unwrap()] } else { Home::OneTable };
+    world.in_old_tables(home).await;
     let mut longest = Duration::ZERO;
     let manners = manners(&mut world);
     world.start(manners);
@@ -83,6 +93,9 @@ pub(crate) async fn run(seed: u64, generation: Generation, voice: Voice) -> Cour
         world.crash(index); // or its children could die behind the last check
     }
     calm(&mut world, &mut longest).await;
+    if world.home == Home::Moving {
+        world.until_moved(MOVED).await;
+    }
     // Requests that hung are over, so the children's last checkpoints are stored; and nothing is stolen any more.
     world.pass(if generation == Generation::ThreeX { F * 2 } else { SETTLED }).await;
     check(&world, seed);

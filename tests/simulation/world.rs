@@ -14,6 +14,8 @@ use multilangd::coordinator::Fleet;
 use multilangd::coordinator::version::next_row;
 use multilangd::lease::memory::MemoryStore;
 use multilangd::lease::memory::faults::Faults;
+use multilangd::lease::migration::{MigrationStore, TableMigration, TableMigrationRow};
+use multilangd::lease::place::Layout;
 use multilangd::lease::{ClientVersion, StateStore};
 use multilangd::progress::Unwatched;
 use multilangd::retrieval::polling::PollingSource;
@@ -63,6 +65,16 @@ impl Running {
     }
 }
 
+/// Where an application keeps the rows that are not leases.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Home {
+    OneTable,
+    /// The tables of KCL 3.0-3.4, which stay.
+    ThreeTables,
+    /// The same, ready for the second phase of the move, which all workers ask for.
+    Moving,
+}
+
 pub(crate) struct World {
     pub(crate) rng: Rng,
     pub(crate) laws: Arc<Laws>,
@@ -72,11 +84,16 @@ pub(crate) struct World {
     pub(crate) interval: Duration,
     /// `clientVersionConfig` of the workers that are started.
     version: ClientVersionConfig,
+    /// Where the rows that are not leases are.
+    pub(crate) home: Home,
     clock: Arc<dyn Clock>,
     tasks: JoinSet<(WorkerId, Result<(), WorkerError>)>,
     watchman: JoinSet<()>,
     started: usize,
 }
+
+/// Time of a move in its last state but one; an hour at least in a configuration.
+const BAKE: Duration = Duration::from_secs(60);
 
 pub(crate) fn coordination(interval: Duration) -> Coordination {
     Coordination {
@@ -124,10 +141,46 @@ impl World {
             workers: Vec::new(),
             interval: Duration::from_secs(20),
             version: ClientVersionConfig::ThreeX,
+            home: Home::OneTable,
             clock,
             tasks: JoinSet::new(),
             watchman,
             started: 0,
+        }
+    }
+
+    /// Makes the old tables; before the first worker starts.
+    pub(crate) async fn in_old_tables(&mut self, home: Home) {
+        self.home = home;
+        self.table.set_legacy_tables(home != Home::OneTable);
+        if home == Home::Moving {
+            let earlier = WorkerId::new("earlier");
+            let item = TableMigrationRow::first(TableMigration::Deployed, &earlier, self.clock.now());
+            assert!(self.table.create_table_migration(&item).await.unwrap());
+        }
+    }
+
+    /// Who holds which lock: that of the lease table, that of the old table.
+    pub(crate) async fn locks(table: &MemoryStore) -> [Option<WorkerId>; 2] {
+        let old = table.connect(Faults::default());
+        old.settle(Layout::ThreeTables);
+        let new = table.lock_in_lease_table().await.unwrap();
+        [new, old.lock().await.ok().flatten()].map(|lock| lock.map(|lock| lock.owner))
+    }
+
+    /// Lets time pass until the move into one table is complete and only the new lock is left.
+    pub(crate) async fn until_moved(&mut self, limit: Duration) {
+        let begin = Instant::now();
+        loop {
+            let item = self.table.table_migration().await.unwrap();
+            let locks = Self::locks(&self.table).await;
+            if item.is_some_and(|item| item.state == TableMigration::Complete) && matches!(locks, [Some(_), None]) {
+                return;
+            }
+            if begin.elapsed() > limit {
+                return self.laws.break_law(format!("a move comes to its end within {limit:?}: {locks:?}"));
+            }
+            self.pass(Duration::from_secs(1)).await;
         }
     }
 
@@ -141,7 +194,9 @@ impl World {
         let polling =
             Polling { max_records: 10, idle: Duration::from_millis(500), reduced_tps_threshold: Duration::ZERO };
         let source = PollingSource::in_memory(self.stream.clone(), polling, INITIAL, self.clock.clone());
-        let config = Coordination { client_version: self.version, ..coordination(self.interval) };
+        let mut config = Coordination { client_version: self.version, ..coordination(self.interval) };
+        config.table_migration.to_lease_table = self.home == Home::Moving;
+        config.table_migration.complete_after = BAKE;
         let launcher = Launcher {
             worker: name.clone(),
             laws: self.laws.clone(),
@@ -183,9 +238,9 @@ impl World {
         let me = name.clone();
         let task = self.tasks.spawn(async move {
             let result = worker.run(stop.clone()).await;
-            let lock = table.lock().await.unwrap();
+            let locks = Self::locks(&table).await;
             if stop.is_cancelled() && result.is_ok() {
-                laws.has_left(&me, lock.map(|lock| lock.owner));
+                laws.has_left(&me, &locks);
             }
             (me, result)
         });
