@@ -62,13 +62,29 @@ fn what_is_refused_is_named_with_its_action() {
     let errors = found["errors"].as_array().unwrap();
     let actions: Vec<_> = errors.iter().map(|error| error["key"].as_str().unwrap()).collect();
     assert_eq!(code, 1);
-    let describe = "dynamodb:DescribeTable"; // the lease table, and the one of KCL 3.0 to 3.4
-    assert_eq!(actions, ["kinesis:DescribeStreamSummary", "kinesis:ListShards", describe, describe]);
+    let tables = ["dynamodb:DescribeTable"; 2]; // the lease table, and that of KCL 3.0-3.4
+    assert_eq!(actions, [["kinesis:DescribeStreamSummary", "kinesis:ListShards"], tables].concat());
     let message = errors[0]["message"].as_str().unwrap();
     assert!(
         message.contains("allow the action kinesis:DescribeStreamSummary in the policy: User x may not"),
         "{message}"
     );
+}
+
+#[test]
+fn the_tables_of_kcl_3_0_are_tried_where_they_are() {
+    let (_, found) = checked(service(|operation| match operation {
+        "DescribeTable" => (200, r#"{"Table":{}}"#),
+        "Scan" => (400, r#"{"__type":"AccessDeniedException","message":"User x may not"}"#),
+        _ => (200, "{}"),
+    }));
+    let tried = found["aws"].as_array().unwrap().iter().filter(|tried| tried["action"] == "dynamodb:Scan");
+    let tried: Vec<_> = tried.map(|tried| (tried["resource"].as_str().unwrap(), &tried["verdict"])).collect();
+    assert_eq!(
+        tried.iter().map(|(table, _)| *table).collect::<Vec<_>>(),
+        ["table a", "table a-CoordinatorState", "table a-WorkerMetricStats"]
+    );
+    assert!(tried.iter().all(|(_, verdict)| *verdict == "failed"), "{tried:?}");
 }
 
 #[test]

@@ -9,6 +9,8 @@ mod claims;
 mod dynamodb;
 #[path = "lease_store/faults.rs"]
 mod faults;
+#[path = "lease_store/old_claims.rs"]
+mod old_claims;
 #[path = "lease_store/old_tables.rs"]
 mod old_tables;
 #[path = "lease_store/requests.rs"]

@@ -9,6 +9,8 @@ use tokio::time::timeout;
 use super::aws::Clients;
 use crate::config::{Config, Retrieval};
 use crate::coordinator::renew::chain;
+use crate::lease::dynamodb::DynamoDbStore;
+use crate::lease::migration::MigrationStore;
 
 /// Limit of one call.
 const LIMIT: Duration = Duration::from_secs(15);
@@ -31,8 +33,8 @@ pub struct Tried {
 pub enum Verdict {
     /// It is allowed.
     Allowed,
-    /// It is allowed, and what it asked for is not there, which the daemon will make; says what that needs.
-    ToBeMade(&'static str),
+    /// It is allowed, and what it asked for is not there; says why that is no fault, and what it needs.
+    Missing(&'static str),
     /// There is no call that would change nothing; says so, and when it is needed.
     NotTried(&'static str),
     /// It failed; one sentence with the cure.
@@ -47,11 +49,12 @@ impl Tried {
     }
 }
 
-/// Tries all that the configuration needs: stream, shards, consumer with fan-out, table and its index.
+/// Tries all that the configuration needs: stream, shards, consumer with fan-out, table and its index, and the tables
+/// of KCL 3.0-3.4 where there are such.
 pub async fn try_all(config: &Config, clients: &Clients) -> Vec<Tried> {
     let mut tried = stream(config, clients).await;
     tried.extend(table(config, clients).await);
-    tried.push(old_table(config, clients).await);
+    tried.extend(old_tables(config, clients).await);
     tried
 }
 
@@ -141,19 +144,36 @@ async fn table(config: &Config, clients: &Clients) -> Vec<Tried> {
         let answer = timeout(LIMIT, query.send()).await;
         tried.push(verdict("dynamodb:Query", &format!("index {OWNER_INDEX} of table {table}"), answer, None));
     } else {
-        let verdict = Verdict::ToBeMade("it will be made, which needs dynamodb:UpdateTable");
+        let verdict = Verdict::Missing("it will be made, which needs dynamodb:UpdateTable");
         let resource = format!("index {OWNER_INDEX} of table {table}");
         tried.push(Tried { action: "dynamodb:Query", resource, verdict });
     }
     tried
 }
 
-/// Each start asks whether the application has the tables of KCL 3.0 to 3.4 (Source: LEASES.md section 1).
-async fn old_table(config: &Config, clients: &Clients) -> Tried {
-    let table = format!("{}-CoordinatorState", config.application_name);
-    let described = timeout(LIMIT, clients.dynamodb.describe_table().table_name(&table).send()).await;
-    let fine = "as it should be: only applications of KCL 3.0 to 3.4 have it";
-    verdict("dynamodb:DescribeTable", &format!("table {table}"), described, Some(fine))
+/// Of the old tables only the first is always looked for.
+async fn old_tables(config: &Config, clients: &Clients) -> Vec<Tried> {
+    let store = DynamoDbStore::new(
+        clients.dynamodb.clone(),
+        config.table_name.clone(),
+        config.application_name.clone(),
+        config.table.clone(),
+    );
+    let names = store.names();
+    let none = "no fault: only applications made by KCL 3.0 to 3.4 have it";
+    let call = clients.dynamodb.describe_table().table_name(&names.coordinator);
+    let described = timeout(LIMIT, call.send()).await;
+    let is_there = matches!(described, Ok(Ok(_)));
+    let named = format!("table {}", names.coordinator);
+    let mut tried = vec![verdict("dynamodb:DescribeTable", &named, described, Some(none))];
+    if is_there {
+        for name in [&names.coordinator, &names.metrics] {
+            let scan = clients.dynamodb.scan().table_name(name).limit(1).select(Select::Count);
+            let answer = timeout(LIMIT, scan.send()).await;
+            tried.push(verdict("dynamodb:Scan", &format!("table {name}"), answer, Some(none)));
+        }
+    }
+    tried
 }
 
 /// Reads a row that is not there, and asks for writes under a condition that no row meets, so that nothing is written.
@@ -199,7 +219,7 @@ where
             match (code, makes) {
                 // the policy let it through, as far as the condition
                 ("ConditionalCheckFailedException", _) => Verdict::Allowed,
-                ("ResourceNotFoundException", Some(makes)) => Verdict::ToBeMade(makes),
+                ("ResourceNotFoundException", Some(makes)) => Verdict::Missing(makes),
                 ("ResourceNotFoundException", None) => {
                     failed(format!("{resource} is not there; check its name, the region and the account"))
                 }

@@ -127,7 +127,7 @@ impl Findings {
     fn errors(&self) -> Vec<String> {
         let failed = self.tried.iter().filter_map(|tried| match &tried.verdict {
             Verdict::Failed(why) => Some(why.clone()),
-            Verdict::Allowed | Verdict::ToBeMade(_) | Verdict::NotTried(_) => None,
+            Verdict::Allowed | Verdict::Missing(_) | Verdict::NotTried(_) => None,
         });
         self.faults.iter().map(ToString::to_string).chain(failed).collect()
     }
@@ -152,7 +152,7 @@ impl Findings {
         });
         let refused = self.tried.iter().filter_map(|tried| match &tried.verdict {
             Verdict::Failed(why) => Some(json!({ "key": tried.action, "stage": "aws", "message": why })),
-            Verdict::Allowed | Verdict::ToBeMade(_) | Verdict::NotTried(_) => None,
+            Verdict::Allowed | Verdict::Missing(_) | Verdict::NotTried(_) => None,
         });
         let faults = faults.chain(refused);
         let warnings = self.warnings.iter().map(|w| json!({ "key": w.key, "message": w.to_string() }));
@@ -209,7 +209,7 @@ fn effect(honoured: Honoured) -> &'static str {
 fn told(verdict: &Verdict) -> (&'static str, Option<&str>) {
     match verdict {
         Verdict::Allowed => ("allowed", None),
-        Verdict::ToBeMade(note) => ("missing", Some(note)),
+        Verdict::Missing(note) => ("missing", Some(note)),
         Verdict::NotTried(note) => ("not tried", Some(note)),
         Verdict::Failed(why) => ("failed", Some(why)),
     }

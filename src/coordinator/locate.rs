@@ -16,7 +16,8 @@ use crate::lease::place::Layout;
 
 /// Time between two looks at a lock that should not be there.
 const LOOK: Duration = Duration::from_secs(2);
-/// A lock that has not moved for so long missed two heartbeats of 30 s: nobody renews it.
+/// A lock that has not moved for so long missed two heartbeats of 30 s: nobody renews it. Also the longest wait for a
+/// table that is being made.
 const ABANDONED: Duration = Duration::from_secs(65);
 
 /// Decides the layout of this process and settles the store on it.
@@ -49,9 +50,18 @@ pub async fn locate(fleet: &Fleet) -> Result<(), StartError> {
 
 async fn look(fleet: &Fleet) -> Result<Seen, LeaseStoreError> {
     let to_lease_table = fleet.config.table_migration.to_lease_table;
-    let old_table = fleet.state.has_legacy_tables().await?;
-    let item = if old_table { fleet.state.table_migration().await? } else { None };
-    Ok(Seen { old_table, item: item.map(|row| row.state), to_lease_table })
+    let began = Instant::now();
+    loop {
+        if !fleet.state.has_legacy_tables().await? {
+            return Ok(Seen { old_table: false, item: None, to_lease_table });
+        }
+        match fleet.state.table_migration().await {
+            Ok(item) => return Ok(Seen { old_table: true, item: item.map(|row| row.state), to_lease_table }),
+            // it is being made by an older worker, or being deleted
+            Err(LeaseStoreError::TableMissing { .. }) if began.elapsed() < ABANDONED => sleep(LOOK).await,
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 fn layout_for(fleet: &Fleet, seen: Seen) -> Result<Layout, LayoutError> {

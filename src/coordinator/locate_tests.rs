@@ -1,6 +1,7 @@
 use super::*;
 use crate::coordinator::testing::{F, NOW, beside, fleet, worker};
 use crate::lease::memory::MemoryStore;
+use crate::lease::memory::faults::{Fault, Operation};
 use crate::lease::migration::{MigrationStore, TableMigrationRow};
 use crate::lease::place::Table;
 use crate::lease::{LockRow, StateStore};
@@ -97,4 +98,20 @@ async fn a_lock_that_moves_because_the_move_became_complete_is_right() {
     let (result, ()) = tokio::join!(locate(&fleet), completion);
     result.unwrap();
     assert_eq!(layout(&table), Layout::OneTable);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_table_that_goes_while_it_is_looked_at_is_looked_for_again() {
+    let table = three_tables(None).await;
+    let slow = Fault::Slow { before: Duration::from_secs(1), after: Duration::ZERO };
+    table.faults().next(Operation::TableMigration, 1, slow);
+    let vanishing = async {
+        sleep(Duration::from_millis(500)).await;
+        table.set_legacy_tables(false);
+    };
+    let fleet = fleet(&table, "a");
+    let (result, ()) = tokio::join!(locate(&fleet), vanishing);
+    result.unwrap();
+    assert_eq!(layout(&table), Layout::OneTable);
+    assert_eq!(table.faults().calls(Operation::HasLegacyTables), 2);
 }

@@ -325,7 +325,7 @@ impl StateStore for MemoryStore {
             }
             Ok(free)
         });
-        Ok(taken.await? && is_right_lock(self, row).await?)
+        Ok(taken.await? && is_right_lock(self, place, row).await?)
     }
 
     async fn beat_lock(&self, row: &LockRow, next: &str) -> Result<bool, LeaseStoreError> {

@@ -5,7 +5,7 @@
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-use super::place::Layout;
+use super::place::{Layout, Table};
 use super::{LeaseStoreError, LockRow, StateStore};
 use crate::types::{EpochMillis, WorkerId};
 
@@ -124,12 +124,16 @@ pub trait MigrationStore: Send + Sync + 'static {
     ) -> Result<bool, LeaseStoreError>;
 }
 
-/// After a lock was taken: whether it is the right one. It is not if the application has meanwhile moved into one
-/// table; then it is given back, and the layout is one table from here on.
+/// After a lock was taken in `table`: whether it is the right one. It is not if the application has meanwhile moved
+/// into one table; then it is given back, and the layout is one table from here on.
 ///
 /// Source: KCL 3.5 `DynamoDBLockBasedLeaderDecider.isLeader`, which looks at the item after each acquisition.
-pub(super) async fn is_right_lock<S: StateStore + ?Sized>(store: &S, taken: &LockRow) -> Result<bool, LeaseStoreError> {
-    if *store.layout().borrow() == Layout::OneTable {
+pub(super) async fn is_right_lock<S: StateStore + ?Sized>(
+    store: &S,
+    table: Table,
+    taken: &LockRow,
+) -> Result<bool, LeaseStoreError> {
+    if table == Table::Leases {
         return Ok(true);
     }
     let item = store.table_migration().await?;

@@ -82,7 +82,7 @@ impl StateStore for DynamoDbStore {
                 .expression_attribute_values(":rvn", text(seen)),
         };
         match self.limited(call.send()).await {
-            Ok(_) => is_right_lock(self, row).await,
+            Ok(_) => is_right_lock(self, table, row).await,
             Err(error) => match error.as_service_error() {
                 Some(PutItemError::ConditionalCheckFailedException(_)) => Ok(false),
                 _ => Err(self.refused_in(table, "PutItem", &error)),
