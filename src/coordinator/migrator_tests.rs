@@ -60,8 +60,8 @@ impl Application {
         fleet.clock = self.clock.clone();
         fleet.config.table_migration.to_lease_table = phase == Phase::Two;
         fleet.config.table_migration.complete_after = HOUR;
-        prepare(&fleet).await.unwrap();
-        let (coordinator, _assignments) = Coordinator::start(fleet);
+        let version = prepare(&fleet).await.unwrap();
+        let (coordinator, _assignments) = Coordinator::start(fleet, version);
         Running { store, coordinator, _assignments }
     }
 

@@ -81,7 +81,7 @@ mod tests {
             let rows = FleetRows {
                 leases: (0..).zip(owners).map(|(number, owner)| lease(number, *owner)).collect(),
                 workers: workers.iter().map(row).collect(),
-                unreadable: Vec::new(),
+                ..FleetRows::default()
             };
             let expected: BTreeSet<_> = silent.iter().map(|owner| owner.map(worker)).collect();
             assert_eq!(silent_owners(&rows, Duration::from_secs(60), NOW), expected, "{owners:?}");
