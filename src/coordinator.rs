@@ -33,6 +33,7 @@ pub mod assign;
 pub mod cleanup;
 pub mod discover;
 mod duties;
+pub mod heirs;
 pub mod held;
 pub mod layout;
 pub mod leader;

@@ -145,6 +145,8 @@ pub struct FleetRows {
     pub workers: Vec<WorkerRow>,
     /// Those of them that come from the old table of KCL 3.0-3.4, and those that are outdated by a younger one.
     pub workers_in_old_table: Vec<WorkerRow>,
+    /// The leader lock, if it lies in this table and there is one; read without consistency.
+    pub lock: Option<LockRow>,
     /// Rows that are none of the kinds we know, or that cannot be read: key and reason.
     pub unreadable: Vec<(String, String)>,
 }
@@ -194,6 +196,8 @@ pub struct CheckpointWrite {
     pub hash_range: Option<HashKeyRange>,
     /// Rewritten with every checkpoint when known.
     pub children: BTreeSet<ShardId>,
+    /// Written when the checkpoint stands for a renewal, which would have carried it.
+    pub throughput_kbps: Option<f64>,
 }
 
 /// Why the lease table could not do what it was asked.
@@ -286,8 +290,8 @@ pub trait LeaseStore: Send + Sync + 'static {
         handoff: HandoffKnown,
     ) -> Result<Written, LeaseStoreError>;
 
-    /// Stores a checkpoint, fenced by the counter only.
-    async fn checkpoint(&self, write: &CheckpointWrite) -> Result<Written, LeaseStoreError>;
+    /// Stores a checkpoint, fenced by the counter only; answers with the row as it is then, where the server sends it.
+    async fn checkpoint(&self, write: &CheckpointWrite) -> Result<Written<Option<Lease>>, LeaseStoreError>;
 
     /// Takes the lease, fenced by the counter of `seen` ("take" in LEASES.md: also ends a handoff).
     async fn take(&self, seen: &Lease, me: &WorkerId) -> Result<Written<Lease>, LeaseStoreError>;

@@ -1,7 +1,7 @@
 //! The leases in our hands, each with the task that keeps it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -9,7 +9,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info};
 
+use crate::coordinator::heirs::Heirs;
 use crate::coordinator::renew::keeper::Keeper;
+use crate::coordinator::renew::slots::Slots;
 use crate::coordinator::renew::{HeldLease, Proof, Standing};
 use crate::coordinator::{Assignment, Fleet};
 use crate::lease::{Lease, LeaseStoreError};
@@ -30,6 +32,8 @@ pub struct Holdings {
     assignments: mpsc::Sender<Assignment>,
     keepers: TaskTracker,
     end: CancellationToken,
+    slots: Arc<Slots>,
+    heirs: Arc<Heirs>,
     state: Mutex<State>,
 }
 
@@ -37,7 +41,14 @@ impl Holdings {
     /// Holds nothing yet; what is adopted is announced to `assignments`, and kept until `end` at the latest.
     #[must_use]
     pub fn new(fleet: Fleet, assignments: mpsc::Sender<Assignment>, end: CancellationToken) -> Self {
-        Self { fleet, assignments, keepers: TaskTracker::new(), end, state: Mutex::default() }
+        let (slots, heirs) = (Arc::default(), Arc::default());
+        Self { fleet, assignments, keepers: TaskTracker::new(), end, slots, heirs, state: Mutex::default() }
+    }
+
+    /// What those who give leases away know of the other workers.
+    #[must_use]
+    pub fn heirs(&self) -> &Heirs {
+        &self.heirs
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -83,6 +94,7 @@ impl Holdings {
             Proof::Needed => Instant::now(),
         };
         let (mut keeper, held) = Keeper::new(store, me, self.fleet.config.failover_time, lease.clone(), confirmed);
+        keeper = keeper.among(&self.slots, self.heirs.clone());
         let proven = match proof {
             Proof::Given(_) => Some(lease.clone()),
             Proof::Needed => keeper.prove().await?, // the row may have moved since it was read
@@ -116,11 +128,17 @@ impl Holdings {
         self.state().held.get(shard).cloned()
     }
 
-    /// Finished shards whose leases we keep.
+    /// Finished shards whose leases we keep. Those that went to other workers are forgotten: nobody works on them, so
+    /// nobody else lets go of them.
     #[must_use]
     pub fn finished(&self) -> Vec<ShardId> {
-        let state = self.state();
-        state.finished.iter().filter(|shard| state.held.contains_key(shard)).cloned().collect()
+        let state = &mut *self.state();
+        state.finished.retain(|shard| match state.held.get(shard) {
+            Some(held) if held.standing() != Standing::Lost => true,
+            Some(_) => state.held.remove(shard).is_none(),
+            None => false,
+        });
+        state.finished.iter().cloned().collect()
     }
 
     /// Lets go of a lease that is lost, given back or deleted. A later hold on the same lease is not touched.
@@ -132,9 +150,10 @@ impl Holdings {
         }
     }
 
-    /// Adopts nothing from now on.
+    /// Adopts nothing from now on. Whoever gives a lease away waits until its heir is named.
     pub fn close(&self) {
         self.state().closed = true;
+        self.heirs.seek();
     }
 
     /// Takes everything out of our hands, for giving back.

@@ -69,6 +69,7 @@ async fn an_assignment_says_what_the_table_said_when_the_lease_was_proven() {
         checkpoint: at(9),
         hash_range: None,
         children: Default::default(),
+        throughput_kbps: None,
     };
     beside(&table).checkpoint(&late).await.unwrap();
     holdings.adopt(seen, Proof::Needed).await.unwrap();
@@ -85,4 +86,16 @@ async fn a_lease_given_by_a_slow_answer_is_as_old_as_the_request() {
     holdings.adopt(row(&table, 0), Proof::Given(sent)).await.unwrap();
     assignments.recv().await.unwrap().held.until_lost().await;
     assert_eq!(sent.elapsed(), F);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_finished_lease_that_went_to_another_worker_is_forgotten() {
+    let Hands { table, holdings, mut assignments } = hands();
+    holdings.adopt(row(&table, 0), Proof::Needed).await.unwrap();
+    let held = assignments.recv().await.unwrap().held;
+    holdings.finish(&shard(0));
+    assert_eq!(holdings.finished(), [shard(0)]);
+    beside(&table).assign(&row(&table, 0), &worker("b")).await.unwrap();
+    held.until_lost().await;
+    assert_eq!((holdings.finished(), holdings.count()), (vec![], 0));
 }

@@ -13,6 +13,8 @@ use crate::stream::ChildShard;
 use crate::types::{Checkpoint, ShardId, WorkerId};
 
 pub mod keeper;
+pub mod rate;
+pub mod slots;
 
 /// How a held lease stands.
 #[derive(Clone, Debug, PartialEq, Eq)]

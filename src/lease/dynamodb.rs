@@ -319,8 +319,11 @@ impl LeaseStore for DynamoDbStore {
         self.move_counter(write::renew(shard, seen, throughput_kbps, handoff)).await
     }
 
-    async fn checkpoint(&self, write: &CheckpointWrite) -> Result<Written, LeaseStoreError> {
-        self.move_counter(write::checkpoint(write)).await
+    async fn checkpoint(&self, write: &CheckpointWrite) -> Result<Written<Option<Lease>>, LeaseStoreError> {
+        Ok(match self.update(write::checkpoint(write), Answer::NewRow).await? {
+            Written::Yes(row) => Written::Yes(row.and_then(|row| row::lease(&row).ok())),
+            Written::No(old) => Written::No(old),
+        })
     }
 
     async fn take(&self, seen: &Lease, me: &WorkerId) -> Result<Written<Lease>, LeaseStoreError> {

@@ -143,7 +143,7 @@ impl MemoryStore {
         }
     }
 
-    async fn change_owner(&self, operation: Operation, write: RowWrite) -> Result<Written<Lease>, LeaseStoreError> {
+    async fn change_lease(&self, operation: Operation, write: RowWrite) -> Result<Written<Lease>, LeaseStoreError> {
         self.run(operation, |table| match table.update(&write) {
             Ok(row) => readable(row).map(Written::Yes),
             Err(old) => Ok(Written::No(before(old))),
@@ -217,27 +217,30 @@ impl LeaseStore for MemoryStore {
         self.move_counter(Operation::Renew, write::renew(shard, seen, throughput_kbps, handoff)).await
     }
 
-    async fn checkpoint(&self, write: &CheckpointWrite) -> Result<Written, LeaseStoreError> {
-        self.move_counter(Operation::Checkpoint, write::checkpoint(write)).await
+    async fn checkpoint(&self, write: &CheckpointWrite) -> Result<Written<Option<Lease>>, LeaseStoreError> {
+        Ok(match self.change_lease(Operation::Checkpoint, write::checkpoint(write)).await? {
+            Written::Yes(lease) => Written::Yes(Some(lease)),
+            Written::No(old) => Written::No(old),
+        })
     }
 
     async fn take(&self, seen: &Lease, me: &WorkerId) -> Result<Written<Lease>, LeaseStoreError> {
-        self.change_owner(Operation::Take, write::take(seen, me)).await
+        self.change_lease(Operation::Take, write::take(seen, me)).await
     }
 
     async fn assign(&self, seen: &Lease, to: &WorkerId) -> Result<Written<Lease>, LeaseStoreError> {
-        self.change_owner(Operation::Assign, write::assign(seen, to)).await
+        self.change_lease(Operation::Assign, write::assign(seen, to)).await
     }
 
     async fn begin_handoff(&self, seen: &Lease, to: &WorkerId) -> Result<Written<Lease>, LeaseStoreError> {
         match write::begin_handoff(seen, to) {
-            Some(write) => self.change_owner(Operation::BeginHandoff, write).await,
+            Some(write) => self.change_lease(Operation::BeginHandoff, write).await,
             None => Ok(Written::No(Some(Box::new(seen.clone())))),
         }
     }
 
     async fn evict(&self, seen: &Lease) -> Result<Written<Lease>, LeaseStoreError> {
-        self.change_owner(Operation::Evict, write::evict(seen)).await
+        self.change_lease(Operation::Evict, write::evict(seen)).await
     }
 
     async fn note_children(&self, shard: &ShardId, children: &BTreeSet<ShardId>) -> Result<bool, LeaseStoreError> {

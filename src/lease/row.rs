@@ -120,7 +120,7 @@ fn kind_by_key(key: &str) -> Option<&'static str> {
     }
 }
 
-/// Sorts the rows of a scan by kind. Lock and client version have their own, consistent reads and are left out.
+/// Sorts the rows of a scan by kind. The client version has its own, consistent read and is left out.
 #[must_use]
 pub fn collect<'a>(rows: impl IntoIterator<Item = &'a Row>) -> FleetRows {
     let mut found = FleetRows::default();
@@ -128,7 +128,8 @@ pub fn collect<'a>(rows: impl IntoIterator<Item = &'a Row>) -> FleetRows {
         match read(row) {
             Ok(Entity::Lease(lease)) => found.leases.push(lease),
             Ok(Entity::Worker(worker)) => found.workers.push(worker),
-            Ok(Entity::Lock(_) | Entity::ClientVersion(_) | Entity::Known) => {}
+            Ok(Entity::Lock(lock)) => found.lock = Some(lock),
+            Ok(Entity::ClientVersion(_) | Entity::Known) => {}
             Err(Unreadable { key, reason }) => found.unreadable.push((key, reason)),
         }
     }

@@ -58,9 +58,7 @@ pub(crate) fn renew(
         expected.push((row::CHECKPOINT_OWNER, Expect::Absent));
     }
     let mut changes = vec![(row::COUNTER, Change::Put(whole(seen.next().0)))];
-    if let Some(number) = throughput_kbps.and_then(number_text) {
-        changes.push((row::THROUGHPUT, Change::Put(AttributeValue::N(number))));
-    }
+    changes.extend(put_throughput(throughput_kbps));
     RowWrite { key: shard.as_str().to_owned(), expected, changes }
 }
 
@@ -79,6 +77,7 @@ pub(crate) fn checkpoint(write: &CheckpointWrite) -> RowWrite {
     if let Some(children) = row::shards_value(&write.children) {
         changes.push((row::CHILDREN, Change::Put(children)));
     }
+    changes.extend(put_throughput(write.throughput_kbps));
     RowWrite {
         key: write.shard.as_str().to_owned(),
         expected: vec![(row::COUNTER, Expect::Is(whole(write.seen.0)))],
@@ -199,6 +198,11 @@ fn switch(seen: &Lease, next: &WorkerId) -> Option<(&'static str, Change)> {
     let from_another = seen.owner.as_ref().is_some_and(|owner| owner != next);
     let back_to_the_present = seen.checkpoint_owner.as_ref() == Some(next);
     (from_another || back_to_the_present).then_some((row::SWITCHES, Change::Add(1)))
+}
+
+fn put_throughput(kbps: Option<f64>) -> Option<(&'static str, Change)> {
+    let number = kbps.and_then(number_text)?;
+    Some((row::THROUGHPUT, Change::Put(AttributeValue::N(number))))
 }
 
 fn put_range(range: HashKeyRange) -> [(&'static str, Change); 2] {

@@ -100,16 +100,19 @@ pub(crate) async fn a_checkpoint_is_fenced_by_the_counter_only(store: impl Lease
         checkpoint: Checkpoint::parse("0042", 7).unwrap(),
         hash_range: Some(HashKeyRange::WHOLE),
         children: [shard(2)].into(),
+        throughput_kbps: Some(1.5),
     };
-    assert_eq!(store.checkpoint(&write).await.unwrap(), Written::Yes(()));
+    let answer = store.checkpoint(&write).await.unwrap();
     let expected = Lease {
         counter: LeaseCounter(4),
         checkpoint: write.checkpoint.clone(),
         hash_range: Some(HashKeyRange::WHOLE),
         children: [shard(2)].into(),
         owner_switches: 0,
+        throughput_kbps: Some(1.5),
         ..asked
     };
+    assert_eq!(answer, Written::Yes(Some(expected.clone())), "the answer tells of the handoff");
     assert_eq!(now(&store, 1).await, expected);
     assert!(now(&store, 1).await.checkpoint.same_text(&write.checkpoint));
     assert_eq!(no(store.checkpoint(&write).await.unwrap()), expected);

@@ -122,6 +122,7 @@ async fn checkpoints_are_written_as_java_does() {
         checkpoint: Checkpoint::parse(place, 0).unwrap(),
         hash_range: Some(ends),
         children: BTreeSet::new(),
+        throughput_kbps: None,
     };
     sent.store.checkpoint(&write).await.unwrap();
     sent.equals("checkpoint");

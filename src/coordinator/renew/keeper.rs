@@ -5,24 +5,31 @@
 //! and the age begins when a write was sent, never when its answer came: others count from the write itself.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tracing::{debug, info, warn};
 
+use super::rate::Rate;
+use super::slots::{Shift, Slot, Slots, next_renewal};
 use super::{Command, HeldLease, NotStored, Standing, chain};
 use crate::backoff::Backoff;
+use crate::coordinator::heirs::Heirs;
 use crate::lease::{CheckpointWrite, HandoffKnown, Lease, LeaseStore, LeaseStoreError, Written};
 use crate::types::{Checkpoint, LeaseCounter, WorkerId};
 
-/// Taken off the renewal interval, so that three renewals fit into one failover time (Source: KCL 3.x epsilon).
-const EPSILON: Duration = Duration::from_millis(25);
+/// Percent of the failover time between two renewals. Java renews three times in it, for fear of its own pauses; we
+/// have none, and what is left is enough for [`TRIES`].
+const RENEWAL_PERCENT: u32 = 55;
+/// Tries of a renewal that have time before the lease is too old.
+const TRIES: u32 = 3;
 /// Shortest time between two renewals, whatever the failover time says.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
-/// Weight of the newest value in the throughput average (Source: KCL 3.x `LeaseStatsRecorder`).
-const THROUGHPUT_ALPHA: f64 = 0.5;
+/// Least time for an answer.
+const SHORTEST_TRY: Duration = Duration::from_millis(300);
+/// Taken off a third of the failover time by Java's renewer (Source: KCL 3.x epsilon).
+const EPSILON: Duration = Duration::from_millis(25);
 /// Waits between tries of a write that failed for reasons that time can cure.
 const RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
 /// Tries of a checkpoint before the child hears that it failed.
@@ -43,8 +50,11 @@ pub struct Keeper<S: ?Sized> {
     stored: watch::Sender<Checkpoint>,
     expires: watch::Sender<Instant>,
     commands: mpsc::Receiver<Command>,
-    read_bytes: Arc<AtomicU64>,
-    counted_since: Instant,
+    rate: Rate,
+    slot: Slot,
+    heirs: Arc<Heirs>,
+    /// When to renew unless something else moves the counter before.
+    due: Instant,
 }
 
 impl<S: LeaseStore + ?Sized> Keeper<S> {
@@ -59,18 +69,13 @@ impl<S: LeaseStore + ?Sized> Keeper<S> {
     ) -> (Self, HeldLease) {
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let (standing, watch) = watch::channel(Standing::Held);
-        let read_bytes = Arc::new(AtomicU64::new(0));
+        let rate = Rate::new(lease.throughput_kbps, (failover_time / 3).saturating_sub(EPSILON).max(SHORTEST_INTERVAL));
         let shard = lease.shard.clone();
         let (stored, last) = watch::channel(lease.checkpoint.clone());
         let (expires, until) = watch::channel(confirmed + failover_time);
-        let held = HeldLease {
-            shard,
-            commands,
-            standing: watch,
-            stored: last,
-            expires: until,
-            read_bytes: read_bytes.clone(),
-        };
+        let held =
+            HeldLease { shard, commands, standing: watch, stored: last, expires: until, read_bytes: rate.bytes() };
+        let slot = Arc::new(Slots::default()).take(&lease.shard);
         let keeper = Self {
             store,
             me,
@@ -80,10 +85,18 @@ impl<S: LeaseStore + ?Sized> Keeper<S> {
             stored,
             expires,
             commands: receiver,
-            read_bytes,
-            counted_since: Instant::now(),
+            rate,
+            slot,
+            heirs: Arc::default(),
+            due: confirmed,
         };
         (keeper, held)
+    }
+
+    /// One of many: with its place among the renewals of the others, and with what is known of other workers.
+    #[must_use]
+    pub fn among(self, slots: &Arc<Slots>, heirs: Arc<Heirs>) -> Self {
+        Self { slot: slots.take(&self.lease.shard), heirs, ..self }
     }
 
     /// Renews once: the row as it is now, or nothing if the lease turned out to be somebody else's.
@@ -98,7 +111,12 @@ impl<S: LeaseStore + ?Sized> Keeper<S> {
     }
 
     fn interval(&self) -> Duration {
-        (self.failover_time / 3).saturating_sub(EPSILON).max(SHORTEST_INTERVAL)
+        (self.failover_time * RENEWAL_PERCENT / 100).max(SHORTEST_INTERVAL)
+    }
+
+    /// Plans the renewal after a write sent at `sent`.
+    fn plan(&mut self, sent: Instant, shift: Shift) {
+        self.due = next_renewal(sent, self.interval(), self.slot.place(), shift);
     }
 
     /// The moment at which the lease must be given up if nothing is confirmed until then.
@@ -113,7 +131,7 @@ impl<S: LeaseStore + ?Sized> Keeper<S> {
     /// Keeps the lease until it is lost, given away or forgotten.
     pub async fn run(mut self) {
         let mut failures = 0;
-        let mut next = self.first_renewal();
+        self.plan(self.confirmed(), Shift::Whole);
         while !self.is_lost() {
             let expires = self.expires();
             if Instant::now() >= expires {
@@ -128,14 +146,14 @@ impl<S: LeaseStore + ?Sized> Keeper<S> {
                     Some(command) => self.perform(command).await,
                 },
                 () = sleep_until(expires) => {}
-                () = sleep_until(next) => next = match self.renew_by_deadline().await {
-                    Ok(()) => { failures = 0; Instant::now() + self.interval() }
+                () = sleep_until(self.due) => match self.renew_by_deadline().await {
+                    Ok(()) => failures = 0,
                     Err(error) => {
                         failures += 1;
                         if failures == 1 {
                             warn!(shard = %self.lease.shard, error = %chain(&error), "lease renewal failed, trying on");
                         }
-                        Instant::now() + RETRY.jittered(failures)
+                        self.due = Instant::now() + RETRY.jittered(failures);
                     }
                 },
             }
@@ -144,13 +162,14 @@ impl<S: LeaseStore + ?Sized> Keeper<S> {
         debug!(shard = %self.lease.shard, "lease is not kept any more");
     }
 
-    /// Spreads the renewals of many leases over the interval.
-    fn first_renewal(&self) -> Instant {
-        Instant::now() + self.interval().mul_f64(0.5 + fastrand::f64() / 2.0)
+    /// When the write was sent that moved the counter last.
+    fn confirmed(&self) -> Instant {
+        self.expires() - self.failover_time
     }
 
     async fn renew_by_deadline(&mut self) -> Result<(), LeaseStoreError> {
-        let limit = self.expires().min(Instant::now() + self.interval().max(Duration::from_secs(1)));
+        let a_try = self.failover_time.saturating_sub(self.interval()) / TRIES;
+        let limit = self.expires().min(Instant::now() + a_try.max(SHORTEST_TRY));
         match timeout_at(limit, self.renew()).await {
             Ok(result) => result,
             Err(_) => Err(LeaseStoreError::Unusable("no answer to the renewal in time".to_owned())),
@@ -158,7 +177,7 @@ impl<S: LeaseStore + ?Sized> Keeper<S> {
     }
 
     async fn renew(&mut self) -> Result<(), LeaseStoreError> {
-        let throughput = self.throughput();
+        let throughput = self.rate.average();
         let known = match *self.standing.borrow() {
             Standing::Wanted(_) => HandoffKnown::Yes,
             Standing::Held | Standing::Lost => HandoffKnown::No,
@@ -240,21 +259,7 @@ impl<S: LeaseStore + ?Sized> Keeper<S> {
     fn moved(&mut self, counter: LeaseCounter, sent: Instant) {
         self.lease.counter = counter;
         self.expires.send_replace(sent + self.failover_time);
-    }
-
-    /// Source: KCL 3.x `LeaseStatsRecorder`; LEASES.md section 3.5.
-    fn throughput(&mut self) -> Option<f64> {
-        let passed = self.counted_since.elapsed().as_secs_f64();
-        let bytes = self.read_bytes.swap(0, Ordering::Relaxed);
-        self.counted_since = Instant::now();
-        if bytes == 0 && self.lease.throughput_kbps.is_none() || passed <= 0.0 {
-            return self.lease.throughput_kbps;
-        }
-        #[expect(clippy::cast_precision_loss, reason = "a rate is an estimate")]
-        let now = bytes as f64 / 1024.0 / passed.max(self.interval().as_secs_f64());
-        let before = self.lease.throughput_kbps.unwrap_or(now);
-        let average = THROUGHPUT_ALPHA * now + (1.0 - THROUGHPUT_ALPHA) * before;
-        Some((average * 1e6).round() / 1e6)
+        self.plan(sent, Shift::Little);
     }
 
     async fn perform(&mut self, command: Command) {
@@ -286,7 +291,7 @@ impl<S: LeaseStore + ?Sized> Keeper<S> {
                 let _consumer_may_be_gone = reply.send(result);
             }
             Command::GiveBack { reply } => {
-                let limit = self.interval().max(GIVE_BACK_LIMIT);
+                let limit = (self.failover_time / 3).max(GIVE_BACK_LIMIT);
                 if timeout(limit, self.give_back()).await.is_err() {
                     warn!(shard = %self.lease.shard, "giving the lease back took too long; it will expire");
                 }
@@ -323,6 +328,11 @@ impl<S: LeaseStore + ?Sized> Keeper<S> {
         }
     }
 
+    /// What a checkpoint carries when it stands for a renewal: the first one after the time of a renewal has passed.
+    fn throughput_due(&mut self) -> Option<f64> {
+        if self.rate.age() >= self.interval() * 7 / 8 { self.rate.average() } else { None }
+    }
+
     /// One write; `None` if the row had moved by a write of ours and the checkpoint must be written again.
     async fn try_checkpoint(
         &mut self,
@@ -335,13 +345,17 @@ impl<S: LeaseStore + ?Sized> Keeper<S> {
             checkpoint: at.clone(),
             hash_range: self.lease.hash_range,
             children: self.lease.children.clone(),
+            throughput_kbps: self.throughput_due(),
         };
         let sent = Instant::now();
-        if let Written::Yes(()) = self.store.checkpoint(&write).await? {
+        if let Written::Yes(row) = self.store.checkpoint(&write).await? {
             self.lease.checkpoint = at.clone();
             self.lease.owner_switches = 0;
             self.note_stored();
             self.moved(self.lease.counter.next(), sent);
+            if let Some(row) = row.filter(|row| self.is_still_mine(row)) {
+                self.adopt(row); // it may tell of a handoff, for which a renewal would have been refused
+            }
             return Ok(Some(Ok(())));
         }
         let row = self.store.get(&self.lease.shard).await?;
@@ -361,19 +375,21 @@ impl<S: LeaseStore + ?Sized> Keeper<S> {
         })
     }
 
-    /// A handoff ends with the assignment to the worker that waits; else the lease is left without an owner, which
-    /// every version of the leader takes up first (Source: COEXISTENCE.md D4). Tries on while that can help.
+    /// A handoff ends with the assignment to the worker that waits; else the lease goes to our heir, or is left without
+    /// an owner, which every version of the leader takes up first (Source: COEXISTENCE.md D4). Tries on while that can
+    /// help.
     async fn give_back(&mut self) {
         let mut failures = 0;
         loop {
-            let written = match (&self.lease.checkpoint_owner, &self.lease.owner) {
-                (Some(_), Some(next)) if *next != self.me => {
-                    let next = next.clone();
-                    self.store.assign(&self.lease, &next).await
-                }
-                (Some(_) | None, _) => self.store.evict(&self.lease).await,
+            let next = self.next_owner().await;
+            let written = match &next {
+                Some(next) => self.store.assign(&self.lease, next).await,
+                // An evicted lease in a handoff would go to the worker that is not there.
+                None if self.lease.checkpoint_owner.is_some() => self.store.assign(&self.lease, &self.me).await,
+                None => self.store.evict(&self.lease).await,
             };
             match written {
+                Ok(Written::Yes(row)) if next.is_none() && row.owner.is_some() => self.lease = row,
                 Ok(Written::Yes(_)) => return,
                 Ok(Written::No(seen)) => match seen.filter(|row| row.actual_owner() == Some(&self.me)) {
                     Some(row) => self.lease = *row, // a handoff began or ended meanwhile
@@ -389,5 +405,25 @@ impl<S: LeaseStore + ?Sized> Keeper<S> {
                 }
             }
         }
+    }
+
+    async fn next_owner(&self) -> Option<WorkerId> {
+        match (&self.lease.checkpoint_owner, &self.lease.owner) {
+            (Some(_), Some(next)) if *next != self.me && self.is_there(next).await => Some(next.clone()),
+            (Some(_) | None, _) => self.heirs.of(&self.lease.shard).await,
+        }
+    }
+
+    /// Whether a worker that shall get the lease has not left meanwhile. Whoever leaves takes its load row away; when
+    /// that cannot be found out, the leader that named it is believed.
+    async fn is_there(&self, worker: &WorkerId) -> bool {
+        if self.heirs.was_alive(worker) {
+            return true;
+        }
+        let there = self.store.list().await.map_or(true, |rows| rows.workers.iter().any(|row| row.worker == *worker));
+        if !there {
+            info!(shard = %self.lease.shard, next = %worker, "the worker that asked for the lease has left");
+        }
+        there
     }
 }

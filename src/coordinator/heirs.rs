@@ -1,0 +1,93 @@
+//! To whom leases go that we let go of: a worker that waits for them, an heir when we leave, else nobody.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::coordinator::assign::{FleetView, Need, Step};
+use crate::lease::Lease;
+use crate::types::{ShardId, WorkerId};
+
+/// Longest wait for the heirs to be named; then the lease goes to nobody, and the leader gives it away.
+const NAMED_LIMIT: Duration = Duration::from_secs(1);
+
+#[derive(Clone, Debug, Default)]
+enum Will {
+    /// We stay.
+    #[default]
+    None,
+    /// We leave, and look for heirs.
+    Sought,
+    /// We leave. Who is not named gets nothing.
+    Named(BTreeMap<ShardId, WorkerId>),
+}
+
+/// What those who give leases away must know of the other workers.
+#[derive(Debug, Default)]
+pub struct Heirs {
+    will: watch::Sender<Will>,
+    living: Mutex<BTreeSet<WorkerId>>,
+}
+
+impl Heirs {
+    fn living(&self) -> MutexGuard<'_, BTreeSet<WorkerId>> {
+        self.living.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes who can be given leases, as of a look at the table.
+    pub fn saw(&self, living: &BTreeSet<WorkerId>) {
+        self.living().clone_from(living);
+    }
+
+    /// Whether the worker could be given leases when we last looked.
+    #[must_use]
+    pub fn was_alive(&self, worker: &WorkerId) -> bool {
+        self.living().contains(worker)
+    }
+
+    /// From now on whoever gives a lease away waits until its heir is named.
+    pub fn seek(&self) {
+        self.will.send_replace(Will::Sought);
+    }
+
+    /// Ends the waiting.
+    pub fn name(&self, heirs: BTreeMap<ShardId, WorkerId>) {
+        self.will.send_replace(Will::Named(heirs));
+    }
+
+    /// Who gets the lease, if anybody; waits a moment while that is being found out.
+    pub async fn of(&self, shard: &ShardId) -> Option<WorkerId> {
+        let mut will = self.will.subscribe();
+        let named = timeout(NAMED_LIMIT, will.wait_for(|will| !matches!(will, Will::Sought))).await;
+        match named {
+            Ok(Ok(will)) => match &*will {
+                Will::Named(heirs) => heirs.get(shard).cloned(),
+                Will::None | Will::Sought => None,
+            },
+            Ok(Err(_)) | Err(_) => None,
+        }
+    }
+}
+
+/// The view of a fleet that `me` leaves: all its leases need an owner, and nothing else is touched. Pure.
+#[must_use]
+pub fn without(me: &WorkerId, mut view: FleetView) -> FleetView {
+    view.workers.retain(|worker| worker != me);
+    for (lease, need) in &mut view.leases {
+        *need = if lease.actual_owner() == Some(me) { Need::Owner } else { Need::Nothing };
+    }
+    view
+}
+
+/// Who gets which lease by such a plan. Pure.
+#[must_use]
+pub fn heirs_by(steps: Vec<Step>) -> BTreeMap<ShardId, WorkerId> {
+    let assigned = steps.into_iter().filter_map(|step| match step {
+        Step::Assign { lease: Lease { shard, .. }, to } => Some((shard, to)),
+        Step::HandOff { .. } => None,
+    });
+    assigned.collect()
+}
