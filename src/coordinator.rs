@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
@@ -24,12 +24,14 @@ use crate::coordinator::renew::{HeldLease, chain};
 use crate::coordinator::stats::Reporter;
 use crate::coordinator::version::follow::Follower;
 use crate::host::Host;
-use crate::lease::{ClientVersion, Lease, LeaseStore, LeaseStoreError, StateStore};
+use crate::lease::{ClientVersion, Lease, LeaseStore, StateStore};
 use crate::stream::StreamCatalog;
 use crate::types::{InitialPosition, WorkerId};
 
 pub mod age;
 pub mod assign;
+#[cfg(test)]
+mod budget_tests;
 pub mod cleanup;
 pub mod discover;
 mod duties;
@@ -37,6 +39,7 @@ pub mod heirs;
 pub mod held;
 pub mod layout;
 pub mod leader;
+mod leave;
 #[cfg(test)]
 mod leave_tests;
 pub mod locate;
@@ -46,6 +49,7 @@ pub mod renew;
 pub mod rounds;
 pub mod start;
 pub mod stats;
+pub mod suspects;
 pub mod sync;
 pub mod taker;
 #[cfg(test)]
@@ -142,13 +146,30 @@ impl Coordinator {
         self.holdings.release(held);
     }
 
-    /// First part of leaving: no lease is taken, given or asked for any more, and the fleet is told not to give us any.
+    /// Beginning of the end: no lease is taken any more, and what is given back waits until it is known to whom, which
+    /// [`Coordinator::withdraw`] finds out.
+    pub fn close(&self) {
+        self.holdings.close();
+        self.stop.cancel();
+    }
+
+    /// First part of leaving: the fleet is told not to give us leases, and each of ours is promised to a worker.
     ///
     /// The load row goes first, because a leader gives leases to whoever has a fresh one (Source: COEXISTENCE.md D4).
     pub async fn withdraw(&mut self) {
-        self.holdings.close();
-        self.stop.cancel();
+        self.close();
         self.await_duties().await;
+        self.name_heirs().await;
+    }
+
+    /// Where the fleet works as 2.x, nobody would find what is given to them.
+    async fn name_heirs(&self) {
+        let heirs = self.holdings.heirs();
+        if self.lock.is_some() {
+            leave::name_heirs(&self.fleet, heirs).await;
+        } else {
+            heirs.name(Default::default());
+        }
     }
 
     /// Waits for the end of what was told to stop, and deletes our load row.
@@ -172,7 +193,7 @@ impl Coordinator {
         }
         self.tasks.close();
         let _remaining_are_cut_off = timeout(LEAVING_LIMIT, self.tasks.wait()).await;
-        if timeout(LEAVING_LIMIT, give_back_unheld(&self.fleet)).await.is_err() {
+        if timeout(LEAVING_LIMIT, leave::give_back_unheld(&self.fleet)).await.is_err() {
             warn!("leases in our name could not be looked for; they will expire");
         }
         self.await_duties().await; // if they had not ended by then
@@ -191,30 +212,4 @@ async fn delete_load_row(reporter: Reporter) {
         Ok(Err(error)) => warn!(error = %chain(&error), "our load row could not be deleted"),
         Err(_) => warn!("deleting our load row took too long"),
     }
-}
-
-/// Gives back leases that name us though we do not hold them: a write of ours may have come through unseen, or a
-/// leader may have given them to us while we were leaving.
-async fn give_back_unheld(fleet: &Fleet) {
-    let mut failures = 0;
-    while let Err(error) = try_give_back_unheld(fleet).await {
-        failures += 1;
-        if !error.is_transient() {
-            warn!(error = %chain(&error), "leases in our name could not be given back; they will expire");
-            return;
-        }
-        sleep(LEAVING_RETRY.jittered(failures)).await;
-    }
-}
-
-async fn try_give_back_unheld(fleet: &Fleet) -> Result<(), LeaseStoreError> {
-    let rows = fleet.leases.list().await?;
-    for lease in rows.leases.iter().filter(|lease| lease.actual_owner() == Some(&fleet.me)) {
-        match (&lease.checkpoint_owner, &lease.owner) {
-            (Some(_), Some(next)) => fleet.leases.assign(lease, next).await?,
-            (Some(_) | None, _) => fleet.leases.evict(lease).await?,
-        };
-        debug!(shard = %lease.shard, "gave back a lease that we did not hold");
-    }
-    Ok(())
 }

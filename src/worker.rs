@@ -244,6 +244,7 @@ impl Crew {
         if grace.is_zero() {
             self.stops.now.cancel();
         }
+        self.coordinator.close(); // before any consumer gives its lease back
         self.stops.gracefully.cancel();
         let limit = if grace.is_zero() { HALT_LIMIT } else { grace };
         let drain = async { while self.consumers.join_next().await.is_some() {} };

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -12,19 +13,31 @@ use crate::coordinator::held::Holdings;
 use crate::coordinator::renew::{Proof, chain};
 use crate::lease::LeaseStoreError;
 
-/// Time between two looks. Java's is 10 s; a look is one small query (Source: COEXISTENCE.md section 5).
-const INTERVAL: Duration = Duration::from_secs(2);
+/// Time between two looks. Java's is 10 s; a look is one small query (Source: COEXISTENCE.md section 5). A worker that
+/// leaves gives its leases away, and nobody shall wait for them for two seconds.
+pub const INTERVAL: Duration = Duration::from_millis(1_800);
 
-/// Looks for leases that name us as their owner and are nobody else's any more, until `stop`.
+/// Looks for leases that name us as their owner and are nobody else's any more, until `stop`, while `needed` says that
+/// nothing else would find them in time. Without an index everything is looked at instead, for which it asks by `poke`.
 ///
 /// The index may be seconds old, so each find is read again and proven by a renewal (Source: COEXISTENCE.md D11).
-pub async fn discover(fleet: Fleet, holdings: Arc<Holdings>, stop: CancellationToken) {
+pub async fn discover(
+    fleet: Fleet,
+    holdings: Arc<Holdings>,
+    mut needed: watch::Receiver<bool>,
+    poke: Arc<Notify>,
+    stop: CancellationToken,
+) {
     let mut failing = false;
     loop {
+        let due = async {
+            sleep(INTERVAL).await;
+            needed.wait_for(|needed| *needed).await.is_ok()
+        };
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            () = sleep(INTERVAL) => {}
+            is_needed = due => if !is_needed { return },
         }
         let found = tokio::select! {
             biased;
@@ -33,7 +46,10 @@ pub async fn discover(fleet: Fleet, holdings: Arc<Holdings>, stop: CancellationT
         };
         match found {
             Ok(()) => failing = false,
-            Err(LeaseStoreError::IndexMissing { .. }) => debug!("the index is not there yet"),
+            Err(LeaseStoreError::IndexMissing { .. }) => {
+                debug!("the index is not there yet");
+                poke.notify_one();
+            }
             Err(error) => {
                 if !failing {
                     warn!(error = %chain(&error), "leases given to us cannot be looked up, trying on");

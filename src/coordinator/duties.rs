@@ -12,7 +12,7 @@ use crate::coordinator::discover::discover;
 use crate::coordinator::held::Holdings;
 use crate::coordinator::leader::{LeaderLock, Leadership};
 use crate::coordinator::migrator::Migrator;
-use crate::coordinator::rounds::Rounds;
+use crate::coordinator::rounds::{Rounds, Signals};
 use crate::coordinator::stats::Reporter;
 use crate::coordinator::taker::Taker;
 use crate::coordinator::version::{reports_load, works_as_2x};
@@ -96,9 +96,11 @@ impl Duties {
             return;
         }
         let (leadership, leader) = watch::channel(Leadership::Unknown);
-        let lock = LeaderLock::new(fleet.clone(), leadership).run(stop.clone());
+        let signals = Signals::default();
+        let asked = signals.ask_index.subscribe();
+        let lock = LeaderLock::new(fleet.clone(), leadership, &signals).run(stop.clone());
         tasks.spawn(async { Some(lock.await) });
-        let mut rounds = Rounds::new(fleet.clone(), holdings.clone(), leader.clone(), poke);
+        let mut rounds = Rounds::new(fleet.clone(), holdings.clone(), leader.clone(), signals, poke.clone());
         if *fleet.state.layout().borrow() != Layout::OneTable {
             let (survey, surveyed) = watch::channel(None);
             rounds = rounds.with_survey(survey);
@@ -107,7 +109,7 @@ impl Duties {
         }
         let rounds = rounds.run(stop.clone());
         tasks.spawn(async { (rounds.await, None).1 });
-        let discovery = discover(fleet, holdings, stop.clone());
+        let discovery = discover(fleet, holdings, asked, poke, stop.clone());
         tasks.spawn(async { (discovery.await, None).1 });
     }
 

@@ -74,8 +74,8 @@ impl Heirs {
 
 /// The view of a fleet that `me` leaves: all its leases need an owner, and nothing else is touched. Pure.
 #[must_use]
-pub fn without(me: &WorkerId, mut view: FleetView) -> FleetView {
-    view.workers.retain(|worker| worker != me);
+pub fn without<'a>(me: &WorkerId, mut view: FleetView<'a>) -> FleetView<'a> {
+    view.workers.remove(me);
     for (lease, need) in &mut view.leases {
         *need = if lease.actual_owner() == Some(me) { Need::Owner } else { Need::Nothing };
     }

@@ -3,14 +3,16 @@
 //! Source: DynamoDB lock client as KCL 3.x uses it; LEASES.md section 5. The duration in the row is never shortened,
 //! because peers time the row's value and a Java heartbeat comes only every 30 s.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::coordinator::renew::chain;
+use crate::coordinator::rounds::Signals;
 use crate::coordinator::{Fleet, LEAVING_RETRY};
 use crate::lease::place::Layout;
 use crate::lease::{LeaseStoreError, LockRow};
@@ -20,8 +22,12 @@ use crate::types::WorkerId;
 pub const LOCK_DURATION: Duration = Duration::from_secs(120);
 /// Time between two heartbeats (Source: KCL 3.x `dynamoDbLockBasedLeaderHeartbeatPeriodInMillis`).
 const HEARTBEAT: Duration = Duration::from_secs(30);
-/// Time between two looks at somebody else's lock.
-const LOOK: Duration = Duration::from_secs(5);
+/// Longest time between two looks at somebody else's lock. Scans of the table show it much more often.
+const LOOK: Duration = Duration::from_secs(30);
+/// Least time between two looks where scans do not show it, because it lies in another table.
+const LOOK_ELSEWHERE: Duration = Duration::from_secs(2);
+/// How long a worker that gave the lock up because it could not lead leaves it to the others, which look every 30 s.
+const RESIGNED: Duration = Duration::from_secs(35);
 /// Time before a look or a beat that failed is tried again.
 const RETRY: Duration = Duration::from_secs(2);
 /// Limit of one request.
@@ -43,22 +49,44 @@ pub enum Leadership {
     },
 }
 
+/// The lock as a scan of the whole table showed it, so maybe seconds old. `None` says little: it may lie in another
+/// table.
+#[derive(Clone, Debug)]
+pub struct LockSight(pub Option<LockRow>);
+
+enum Next {
+    Look,
+    Sight,
+    Resign,
+    /// The lock's place has changed.
+    Elsewhere,
+}
+
 /// Our side of the lock.
 pub struct LeaderLock {
     fleet: Fleet,
     leadership: watch::Sender<Leadership>,
+    sights: watch::Receiver<Option<LockSight>>,
+    resign: Arc<Notify>,
+    /// There is a sight that was not looked at yet.
+    news: bool,
     mine: Option<(LockRow, Instant)>,
     seen: Option<(LockRow, Instant)>,
     /// Tells when the lock's place changes.
     layout: watch::Receiver<Layout>,
+    /// When we read the lock ourselves and found somebody's.
+    found: Option<Instant>,
+    resigned: Option<Instant>,
 }
 
 impl LeaderLock {
-    /// Tells `leadership` of every change.
+    /// Tells `leadership` of every change; learns of the lock from `signals`, too.
     #[must_use]
-    pub fn new(fleet: Fleet, leadership: watch::Sender<Leadership>) -> Self {
+    pub fn new(fleet: Fleet, leadership: watch::Sender<Leadership>, signals: &Signals) -> Self {
+        let (sights, resign) = (signals.lock.subscribe(), signals.resign.clone());
         let layout = fleet.state.layout();
-        Self { fleet, leadership, mine: None, seen: None, layout }
+        let (mine, seen, found, resigned) = (None, None, None, None);
+        Self { fleet, leadership, sights, resign, news: false, mine, seen, layout, found, resigned }
     }
 
     /// Looks, takes and beats until `stop`; gives itself back so that the lock can be released at the very end.
@@ -78,18 +106,32 @@ impl LeaderLock {
                 },
             };
             self.check_own_age();
-            tokio::select! {
+            let next = async {
+                tokio::select! {
+                    biased;
+                    () = self.resign.notified(), if self.mine.is_some() => Next::Resign,
+                    Ok(()) = self.layout.changed() => Next::Elsewhere,
+                    Ok(()) = self.sights.changed(), if self.mine.is_none() => Next::Sight,
+                    () = sleep(pause) => Next::Look,
+                }
+            };
+            let next = tokio::select! {
                 biased;
                 () = stop.cancelled() => return self,
-                Ok(()) = self.layout.changed() => self.forget(),
-                () = sleep(pause) => {}
+                next = next => next,
+            };
+            match next {
+                Next::Resign => self.resign().await,
+                Next::Sight => self.news = true,
+                Next::Look => self.news = false,
+                Next::Elsewhere => self.forget(),
             }
         }
     }
 
     /// The lock is in another table from now on, and nobody there knows us.
     fn forget(&mut self) {
-        (self.mine, self.seen) = (None, None);
+        (self.mine, self.seen, self.found, self.news) = (None, None, None, false);
         self.check_own_age();
     }
 
@@ -97,7 +139,10 @@ impl LeaderLock {
         match self.mine.clone() {
             Some((_, beaten)) if beaten.elapsed() < HEARTBEAT => Ok(HEARTBEAT - beaten.elapsed()),
             Some((row, _)) => self.beat(row).await,
-            None => self.look().await,
+            None => match self.resigned.map(|at| RESIGNED.saturating_sub(at.elapsed())) {
+                Some(left) if !left.is_zero() => Ok(left),
+                Some(_) | None => self.look().await,
+            },
         }
     }
 
@@ -125,8 +170,19 @@ impl LeaderLock {
         }
     }
 
+    /// Looks at the lock, or at what a scan has shown of it since we looked last.
     async fn look(&mut self) -> Result<Duration, LeaseStoreError> {
-        let Some(found) = self.fleet.state.lock().await? else {
+        let sight = std::mem::take(&mut self.news).then(|| self.sights.borrow_and_update().clone()).flatten();
+        let found = match sight.map(|LockSight(row)| row) {
+            Some(Some(row)) => Some(row),
+            Some(None) if self.found.is_some_and(|at| at.elapsed() < LOOK_ELSEWHERE) => return Ok(LOOK_ELSEWHERE),
+            Some(None) | None => {
+                let found = self.fleet.state.lock().await?; // consistent: nobody takes a lock that only seems free
+                self.found = found.is_some().then(Instant::now);
+                found
+            }
+        };
+        let Some(found) = found else {
             return self.take(None).await;
         };
         let now = Instant::now();
@@ -165,6 +221,19 @@ impl LeaderLock {
         if self.mine.is_none() && *self.leadership.borrow() == Leadership::Mine {
             self.tell(Leadership::Unknown);
         }
+    }
+
+    /// Leaves the lock to the others for a while. If it cannot be released it expires.
+    async fn resign(&mut self) {
+        warn!("this worker leads and cannot, so it leaves the leader lock to others for a while");
+        match timeout(REQUEST_LIMIT, self.try_release()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(error = %chain(&error), "the leader lock could not be given back; it expires"),
+            Err(_) => warn!("giving the leader lock back took too long; it expires by itself"),
+        }
+        self.mine = None;
+        self.resigned = Some(Instant::now());
+        self.check_own_age();
     }
 
     fn tell(&self, now: Leadership) {

@@ -11,6 +11,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// A worker's side of the lock, at work.
 struct Side {
     leadership: watch::Receiver<Leadership>,
+    signals: Signals,
     stop: CancellationToken,
     task: JoinSet<LeaderLock>,
 }
@@ -18,10 +19,10 @@ struct Side {
 impl Side {
     fn of(table: &MemoryStore, name: &str) -> Self {
         let (sender, leadership) = watch::channel(Leadership::Unknown);
-        let stop = CancellationToken::new();
+        let (stop, signals) = (CancellationToken::new(), Signals::default());
         let mut task = JoinSet::new();
-        task.spawn(LeaderLock::new(fleet(table, name), sender).run(stop.clone()));
-        Self { leadership, stop, task }
+        task.spawn(LeaderLock::new(fleet(table, name), sender, &signals).run(stop.clone()));
+        Self { leadership, signals, stop, task }
     }
 
     fn leads(&self) -> bool {
@@ -161,4 +162,57 @@ async fn leaving_does_not_touch_the_lock_of_another() {
     beside(&table).take_lock(&lock_of("b", "2"), Some(&row.version)).await.unwrap();
     a.stop().await.release().await;
     assert_eq!(owner(&table).await.as_deref(), Some("b"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_that_a_scan_does_not_show_any_more_is_taken_at_once() {
+    let table = MemoryStore::new();
+    let mut a = Side::of(&table, "a");
+    a.until_leading().await;
+    let mut b = Side::of(&beside(&table), "b");
+    sleep(LOOK_ELSEWHERE * 2).await;
+    a.stop().await.release().await;
+    b.signals.lock.send_replace(Some(LockSight(None)));
+    assert_eq!(b.until_leading().await, Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn scans_that_show_the_lock_save_looking_at_it() {
+    let table = MemoryStore::new();
+    let (a, other) = (Side::of(&table, "a"), beside(&table));
+    sleep(SECOND).await;
+    let b = Side::of(&other, "b");
+    for _ in 0..600 {
+        sleep(SECOND).await;
+        b.signals.lock.send_replace(Some(LockSight(table.snapshot().lock)));
+    }
+    assert!(a.leads() && !b.leads());
+    assert_eq!(other.faults().calls(Operation::Lock), 1);
+    let Leadership::Theirs { unchanged_since, .. } = b.leadership.borrow().clone() else { panic!("it is a's") };
+    assert!(unchanged_since.elapsed() <= HEARTBEAT + SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_that_no_scan_shows_is_looked_at_with_moderation() {
+    let table = MemoryStore::new();
+    let (_a, other) = (Side::of(&table, "a"), beside(&table));
+    sleep(SECOND).await;
+    let b = Side::of(&other, "b");
+    for _ in 0..60 {
+        sleep(SECOND).await;
+        b.signals.lock.send_replace(Some(LockSight(None))); // it lies in another table
+    }
+    assert!((29..=32).contains(&other.faults().calls(Operation::Lock)), "{}", other.faults().calls(Operation::Lock));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_resigns_leaves_the_lock_to_others_for_a_while() {
+    let table = MemoryStore::new();
+    let mut a = Side::of(&table, "a");
+    a.until_leading().await;
+    a.signals.resign.notify_one();
+    sleep(SECOND).await;
+    assert_eq!((a.leads(), owner(&table).await), (false, None));
+    let took = a.until_leading().await; // nobody came
+    assert!((RESIGNED - SECOND..RESIGNED + SECOND).contains(&took), "{took:?}");
 }

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::testing::{F, beside, fleet, lease, row, worker};
+use super::testing::{F, beside, fleet, lease, load_row, row, worker};
 use super::*;
 use crate::lease::memory::MemoryStore;
 use crate::lease::memory::faults::{Fault, Operation};
@@ -73,4 +73,33 @@ async fn leaving_a_dead_table_has_an_end() {
     let begin = Instant::now();
     leave(coordinator).await;
     assert!(begin.elapsed() <= SECOND * 17, "{:?}", begin.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_we_leave_goes_to_the_others_by_our_own_hand() {
+    let table = MemoryStore::new();
+    for number in 0..6 {
+        table.put_lease(&lease(number, None));
+    }
+    let (coordinator, _assignments) = settled(&table).await;
+    for name in ["b", "c"] {
+        beside(&table).put_worker(&load_row(name)).await.unwrap();
+    }
+    coordinator.poke(); // so that it has seen them
+    sleep(SECOND).await;
+    leave(coordinator).await;
+    let leases = table.snapshot().leases;
+    let of = |name: &str| leases.iter().filter(|lease| lease.owner == Some(worker(name))).count();
+    assert_eq!((of("b"), of("c")), (3, 3));
+    assert_eq!(table.faults().calls(Operation::Evict), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_heirs_that_cannot_be_found() {
+    let table = MemoryStore::new();
+    let (coordinator, _assignments) = settled(&table).await;
+    beside(&table).put_worker(&load_row("b")).await.unwrap();
+    table.faults().next(Operation::List, 1, Fault::Slow { before: F, after: F });
+    leave(coordinator).await;
+    assert!(table.snapshot().leases.iter().all(|lease| lease.owner.is_none()));
 }

@@ -1,29 +1,34 @@
 //! Looks at the whole table again and again: as leader, to give leases to workers; as anybody, to notice that a dead
 //! leader gives nothing, and to take one's share.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep};
+use tokio::sync::{Notify, watch as channel};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
+use self::watch::{Role, SHORTEST, Scene, must_ask_index, pause, role};
 use crate::backoff::Backoff;
+use crate::coordinator::Fleet;
 use crate::coordinator::age::LeaseWatch;
 use crate::coordinator::assign::turns::Turns;
 use crate::coordinator::assign::{FleetView, Step, plan};
+use crate::coordinator::discover;
 use crate::coordinator::held::Holdings;
-use crate::coordinator::leader::Leadership;
+use crate::coordinator::leader::{Leadership, LockSight};
 use crate::coordinator::migration::Survey;
 use crate::coordinator::renew::{Proof, chain};
+use crate::coordinator::suspects::Suspects;
 use crate::coordinator::sync::{Audit, SyncError, create_first, create_missing};
 use crate::coordinator::view::{Look, is_active};
-use crate::coordinator::{Fleet, WRITES_AT_ONCE};
-use crate::lease::{FleetRows, Lease, LeaseStoreError, WorkerRow, Written};
-use crate::types::WorkerId;
+use crate::lease::{FleetRows, Lease, LeaseStoreError, WorkerRow};
+use crate::types::{Checkpoint, WorkerId};
+
+mod give;
+mod watch;
 
 /// A lock that has not moved for this long missed a heartbeat (they come every 30 s).
 const LOCK_SILENT: Duration = Duration::from_secs(40);
@@ -31,29 +36,45 @@ const LOCK_SILENT: Duration = Duration::from_secs(40);
 const AUDIT_INTERVAL: Duration = Duration::from_secs(120);
 /// First audit after this worker began to lead (Source: LEASES.md section 3.1).
 const FIRST_AUDIT: Duration = Duration::from_secs(60);
-/// Added to the moment at which a lease will have expired, so that it has.
-const MARGIN: Duration = Duration::from_millis(50);
-/// Shortest and, after failures, longest time between two looks.
+/// A load row that has not been written for so long is deleted (Source: LEASES.md section 2, "drop metric row").
+const ROW_STALE: Duration = Duration::from_secs(24 * 3600);
+/// Waits after looks that fail.
 const RETRY: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
-/// Shortest time between two looks that succeed.
-const SHORTEST: Duration = Duration::from_millis(200);
+/// Looks that fail in a row before a leader lets somebody else try, if they also took that many assignment intervals
+/// (Source: LEASES.md section 4, step 7).
+const FAILURES: u32 = 3;
+
+/// What the looks tell others.
+#[derive(Clone, Debug, Default)]
+pub struct Signals {
+    /// The leader lock as the last scan showed it.
+    pub lock: channel::Sender<Option<LockSight>>,
+    /// Whether leases given to us must be looked up in the index.
+    pub ask_index: channel::Sender<bool>,
+    /// This worker leads, and cannot.
+    pub resign: Arc<Notify>,
+}
 
 /// The looks of one worker.
 pub struct Rounds {
     fleet: Fleet,
     holdings: Arc<Holdings>,
-    leader: watch::Receiver<Leadership>,
+    leader: channel::Receiver<Leadership>,
+    signals: Signals,
     poke: Arc<Notify>,
     watch: LeaseWatch,
-    turns: Turns,
+    suspects: Suspects,
     audit: Audit,
     next_audit: Option<Instant>,
+    turns: Turns,
     empty_since: Option<Instant>,
     /// We began to create the first leases and do not know of all that they are there.
     creating: bool,
-    /// Workers that let a lease grow old, and what their load rows said then.
-    suspects: BTreeMap<WorkerId, Option<i64>>,
+    /// Whether we led at the last look.
+    led: bool,
+    began: Instant,
     failures: u32,
+    failing_since: Instant,
     /// Hears of the whole fleet, while an application moves into one table.
     survey: Option<watch::Sender<Option<Survey>>>,
 }
@@ -61,20 +82,31 @@ pub struct Rounds {
 impl Rounds {
     /// Has seen nothing yet. `poke` asks for a look at once.
     #[must_use]
-    pub fn new(fleet: Fleet, holdings: Arc<Holdings>, leader: watch::Receiver<Leadership>, poke: Arc<Notify>) -> Self {
+    pub fn new(
+        fleet: Fleet,
+        holdings: Arc<Holdings>,
+        leader: channel::Receiver<Leadership>,
+        signals: Signals,
+        poke: Arc<Notify>,
+    ) -> Self {
+        let now = Instant::now();
         Self {
             fleet,
             holdings,
             leader,
+            signals,
             poke,
             watch: LeaseWatch::default(),
-            turns: Turns::default(),
+            suspects: Suspects::default(),
             audit: Audit::default(),
             next_audit: None,
+            turns: Turns::default(),
             empty_since: None,
             creating: false,
-            suspects: BTreeMap::new(),
+            led: false,
+            began: now,
             failures: 0,
+            failing_since: now,
             survey: None,
         }
     }
@@ -88,33 +120,48 @@ impl Rounds {
     /// Looks until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
         loop {
-            let pause = tokio::select! {
-                biased;
-                () = stop.cancelled() => return,
-                pause = self.round() => pause,
+            let looking = async {
+                let pause = self.round().await;
+                self.wait(pause).await;
             };
-            let poke = self.poke.clone();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                () = poke.notified() => {}
-                changed = self.leader.changed() => if changed.is_err() { return },
-                () = sleep(pause) => {}
+                () = looking => {}
             }
+        }
+    }
+
+    /// Waits for the next look: less than `pause` if something happens that calls for one.
+    async fn wait(&mut self, pause: Duration) {
+        let (poke, led) = (self.poke.clone(), self.led);
+        let turns = async { self.leader.wait_for(|now| (*now == Leadership::Mine) != led).await.is_ok() };
+        tokio::select! {
+            biased;
+            () = poke.notified() => sleep_until(self.began + SHORTEST).await, // pokes come in swarms
+            true = turns => {}
+            () = sleep(pause) => {}
         }
     }
 
     /// One look; returns the time until the next.
     async fn round(&mut self) -> Duration {
+        self.began = Instant::now();
         match self.look().await {
             Ok(pause) => {
                 self.failures = 0;
-                pause.max(SHORTEST)
+                pause
             }
             Err(error) => {
                 self.failures += 1;
                 if self.failures == 1 {
+                    self.failing_since = self.began;
                     warn!(error = %chain(&error), "the fleet could not be looked at, trying on");
+                }
+                let limit = self.fleet.config.lease_assignment_interval * FAILURES;
+                if self.led && self.failures >= FAILURES && self.failing_since.elapsed() >= limit {
+                    self.failing_since = Instant::now();
+                    self.signals.resign.notify_one();
                 }
                 RETRY.jittered(self.failures)
             }
@@ -123,37 +170,56 @@ impl Rounds {
 
     async fn look(&mut self) -> Result<Duration, SyncError> {
         let mut rows = self.fleet.leases.list().await?;
+        let scan = self.began.elapsed();
+        self.signals.lock.send_replace(Some(LockSight(rows.lock.clone())));
         let leadership = self.leader.borrow_and_update().clone();
         let leading = leadership == Leadership::Mine;
+        self.led = leading;
         if self.create_leases(&rows, leading).await? {
             rows = self.fleet.leases.list().await?;
         }
         let now = Instant::now();
         self.watch.observe(rows.leases.iter(), now);
         self.adopt_own(&rows.leases).await?;
-        let dead = self.dead_owners(&rows, now);
-        let view = self.view(&rows, &dead, now);
+        self.suspect(&rows, now);
+        let unfit = self.suspects.all(self.fleet.config.worker_metrics_interval, now);
+        let view = self.view(&rows, &unfit, now);
+        let living: BTreeSet<WorkerId> = view.workers.keys().cloned().collect();
+        self.holdings.heirs().saw(&living);
+        let role = role(&leadership, &self.fleet.me, &living);
         if leading && let Some(survey) = &self.survey {
             let (times, interval) = ((now, self.fleet.clock.now()), self.fleet.config.worker_metrics_interval);
             survey.send_replace(Some(Survey::of(&rows, |lease| self.is_expired(lease, now), times, interval)));
         }
-        let balancing = &self.fleet.config.balancing;
-        if leading {
-            let plan = plan(&view, balancing, self.turns.is_due(&view, now));
-            if plan.balanced {
-                let every = self.fleet.config.lease_assignment_interval.saturating_mul(balancing.frequency);
-                self.turns.taken(&view, now, every);
-            }
-            self.perform(plan.steps, now).await;
-            self.audit(&rows.leases, now).await?;
+        let well = if leading {
+            let steps = self.plan(&view, now);
+            let well = self.perform(steps, now).await;
+            self.audit(&rows, now).await?;
+            well
         } else {
             self.turns = Turns::default();
-            if self.nobody_leads(&leadership, &rows.workers, &dead, now) {
-                let all = plan(&view, &self.fleet.config.balancing, false).steps;
-                self.take(all.into_iter().filter(|step| self.may_take(step, now))).await;
+            self.next_audit = None;
+            if self.nobody_leads(&leadership, role, &rows.workers, now) {
+                self.stand_in(plan(&view, &self.fleet.config.balancing, false).steps, role, now).await
+            } else {
+                true
             }
+        };
+        let scene = Scene { failed: !well, scan, ..self.scene(&rows.leases, role, now) };
+        let pause = pause(&scene);
+        self.signals.ask_index.send_replace(must_ask_index(&scene, pause, discover::INTERVAL));
+        Ok(pause)
+    }
+
+    /// What a leader does about a view. Looks come often, but leases are moved for balance in turn only.
+    fn plan(&mut self, view: &FleetView<'_>, now: Instant) -> Vec<Step> {
+        let balancing = &self.fleet.config.balancing;
+        let plan = plan(view, balancing, self.turns.is_due(view, now));
+        if plan.balanced {
+            let every = self.fleet.config.lease_assignment_interval.saturating_mul(balancing.frequency);
+            self.turns.taken(view, now, every);
         }
-        Ok(self.pause(&rows.leases, now, leading))
+        plan.steps
     }
 
     /// The leader creates the first leases; anybody does where a leader has not done so for long.
@@ -197,20 +263,11 @@ impl Rounds {
         self.watch.age(lease, now) > self.fleet.config.failover_time
     }
 
-    /// Workers that let a lease grow old: dead, whatever their load rows still say, until they write new ones
-    /// (Source: COEXISTENCE.md D4).
-    fn dead_owners(&mut self, rows: &FleetRows, now: Instant) -> BTreeSet<WorkerId> {
-        let reported: BTreeMap<&WorkerId, Option<i64>> =
-            rows.workers.iter().map(|row| (&row.worker, row.last_update_seconds)).collect();
-        self.suspects.retain(|worker, then| reported.get(worker) == Some(then));
-        let expired = rows.leases.iter().filter(|lease| self.is_expired(lease, now));
+    fn suspect(&mut self, rows: &FleetRows, now: Instant) {
+        let (watch, limit) = (&self.watch, self.fleet.config.failover_time);
+        let expired = rows.leases.iter().filter(|lease| watch.age(lease, now) > limit);
         let owners = expired.filter_map(|lease| lease.actual_owner().filter(|owner| **owner != self.fleet.me));
-        let owners: Vec<WorkerId> = owners.cloned().collect();
-        for owner in &owners {
-            let row = reported.get(owner).copied().flatten();
-            self.suspects.insert(owner.clone(), row);
-        }
-        self.suspects.keys().chain(&owners).cloned().collect()
+        self.suspects.observe(rows.workers.iter(), owners, now);
     }
 
     fn view<'r>(&self, rows: &'r FleetRows, dead: &BTreeSet<WorkerId>, now: Instant) -> FleetView<'r> {
@@ -220,105 +277,71 @@ impl Rounds {
 
     /// Whether the leader is gone, though its lock is still there: the lock may stay for two minutes after a crash.
     /// Then expired leases are taken without it; each take is fenced by the counter (Source: LEASES.md section 2).
-    fn nobody_leads(
-        &self,
-        leadership: &Leadership,
-        workers: &[WorkerRow],
-        dead: &BTreeSet<WorkerId>,
-        now: Instant,
-    ) -> bool {
+    fn nobody_leads(&self, leadership: &Leadership, role: Role, workers: &[WorkerRow], now: Instant) -> bool {
         let Leadership::Theirs { owner, unchanged_since } = leadership else { return false };
-        let unchanged = now.duration_since(*unchanged_since);
+        let unchanged = now.saturating_duration_since(*unchanged_since);
         let wall = self.fleet.clock.now();
         let has_row = workers.iter().any(|row| row.worker == *owner && is_active(row, wall));
-        dead.contains(owner) || unchanged > LOCK_SILENT || (!has_row && unchanged > self.fleet.config.failover_time)
+        let limit = self.fleet.config.failover_time;
+        let silent = if role == Role::Member { LOCK_SILENT + limit } else { LOCK_SILENT }; // sees a beat a look later
+        self.suspects.is_dead(owner) || unchanged > silent || (!has_row && unchanged > limit)
     }
 
-    /// Without a leader everybody takes their own share of the plan. What its worker has left lying for as long again
-    /// is anybody's: a worker that held nothing looks alive for a minute after its death.
-    fn may_take(&self, step: &Step, now: Instant) -> bool {
-        match step {
-            Step::Assign { lease, to } => {
-                *to == self.fleet.me || self.watch.age(lease, now) > self.fleet.config.failover_time * 2
-            }
-            Step::HandOff { .. } => false,
-        }
-    }
-
-    async fn perform(&self, steps: Vec<Step>, now: Instant) {
-        futures_util::stream::iter(steps).for_each_concurrent(WRITES_AT_ONCE, |step| self.give(step, now)).await;
-    }
-
-    async fn give(&self, step: Step, now: Instant) {
-        let (shard, to, sent) = (step.shard().clone(), step.to().clone(), Instant::now());
-        let written = match &step {
-            // Expired as we saw it; its owner may have renewed it since, and then it is not to be had.
-            Step::Assign { lease, to } if lease.owner.is_some() && self.is_expired(lease, now) => {
-                self.fleet.leases.take(lease, to).await
-            }
-            Step::Assign { lease, to } => self.fleet.leases.assign(lease, to).await,
-            Step::HandOff { lease, to } if self.fleet.config.graceful_handoff => {
-                self.fleet.leases.begin_handoff(lease, to).await
-            }
-            Step::HandOff { lease, to } => self.fleet.leases.assign(lease, to).await,
-        };
-        match written {
-            Ok(Written::Yes(lease)) => {
-                info!(%shard, %to, handoff = lease.checkpoint_owner.is_some(), "gave lease");
-                let ours = lease.owner.as_ref() == Some(&self.fleet.me) && lease.checkpoint_owner.is_none();
-                if ours && let Err(error) = self.holdings.adopt(lease, Proof::Given(sent)).await {
-                    debug!(%shard, error = %chain(&error), "lease given to ourselves is found later");
-                }
-            }
-            Ok(Written::No(_)) => debug!(%shard, "the lease changed since it was read; looked at again next time"),
-            Err(error) => warn!(%shard, %to, error = %chain(&error), "lease could not be given, trying later"),
-        }
-    }
-
-    async fn take(&self, steps: impl Iterator<Item = Step>) {
-        for step in steps {
-            let Step::Assign { lease, .. } = step else { continue };
-            let sent = Instant::now();
-            match self.fleet.leases.take(&lease, &self.fleet.me).await {
-                Ok(Written::Yes(lease)) => {
-                    info!(shard = %lease.shard, "took an abandoned lease, its leader is gone");
-                    if let Err(error) = self.holdings.adopt(lease, Proof::Given(sent)).await {
-                        debug!(error = %chain(&error), "a lease we took is found later");
-                    }
-                }
-                Ok(Written::No(_)) => debug!(shard = %lease.shard, "somebody was faster"),
-                Err(error) => {
-                    warn!(shard = %lease.shard, error = %chain(&error), "lease could not be taken, trying later")
-                }
-            }
-        }
-    }
-
-    async fn audit(&mut self, leases: &[Lease], now: Instant) -> Result<(), SyncError> {
-        let due = *self.next_audit.get_or_insert(now + FIRST_AUDIT);
+    /// The duties that need not be done at each look: holes in the ring, and load rows that nobody writes any more.
+    async fn audit(&mut self, rows: &FleetRows, now: Instant) -> Result<(), SyncError> {
+        let leases = &rows.leases;
+        let first = if untouched(leases) { Duration::ZERO } else { FIRST_AUDIT };
+        let due = *self.next_audit.get_or_insert(now + first);
         if now < due || leases.is_empty() {
             return Ok(());
         }
-        self.next_audit = Some(now + AUDIT_INTERVAL);
+        // Where nobody has begun to read, a hole is what a worker has left that died while it created the leases.
+        let again = if untouched(leases) { self.fleet.config.failover_time } else { AUDIT_INTERVAL };
+        self.next_audit = Some(now + again);
         if self.audit.must_repair(leases) && create_missing(&self.fleet, leases).await? > 0 {
             self.poke.notify_one();
+        }
+        self.sweep(&rows.workers).await?;
+        Ok(())
+    }
+
+    async fn sweep(&self, workers: &[WorkerRow]) -> Result<(), LeaseStoreError> {
+        let limit = self.fleet.clock.now().before(ROW_STALE).0;
+        for row in workers {
+            let Some(updated) = row.last_update_seconds.filter(|updated| updated.saturating_mul(1000) < limit) else {
+                continue;
+            };
+            if self.fleet.state.delete_worker(&row.worker, updated).await? {
+                info!(worker = %row.worker, "deleted the load row of a worker that has been gone for more than a day");
+            }
         }
         Ok(())
     }
 
-    /// Until a lease of somebody else's would have expired, or the assignment interval is over. One that has expired
-    /// and could not be given away is not looked at all the time.
-    fn pause(&self, leases: &[Lease], now: Instant, leading: bool) -> Duration {
-        let others = leases.iter().filter(|lease| lease.actual_owner().is_some_and(|owner| *owner != self.fleet.me));
-        let (expired, others): (Vec<_>, Vec<_>) = others.partition(|lease| self.is_expired(lease, now));
-        let expiry = self.watch.next_expiry(others.into_iter(), self.fleet.config.failover_time);
-        let until_expiry = expiry.map(|at| (at + MARGIN).saturating_duration_since(now));
-        let interval = self.fleet.config.lease_assignment_interval;
-        let ownerless = !leading && leases.iter().any(|lease| lease.owner.is_none());
-        let waiting = leases.is_empty() || ownerless || !expired.is_empty();
-        let interval = if waiting { interval.min(self.fleet.config.failover_time / 4) } else { interval };
-        until_expiry.map_or(interval, |until| until.min(interval))
+    fn scene(&self, leases: &[Lease], role: Role, now: Instant) -> Scene {
+        let me = &self.fleet.me;
+        let foreign = |lease: &&Lease| lease.owner.iter().chain(&lease.checkpoint_owner).any(|owner| owner != me);
+        let (expired, kept): (Vec<_>, Vec<_>) =
+            leases.iter().filter(foreign).partition(|lease| self.is_expired(lease, now));
+        let limit = self.fleet.config.failover_time;
+        let expiry = self.watch.next_expiry(kept.iter().copied(), limit);
+        let ownerless = role != Role::Leader && leases.iter().any(|lease| lease.owner.is_none());
+        Scene {
+            role,
+            others_hold: !kept.is_empty(),
+            waiting: leases.is_empty() || ownerless || !expired.is_empty(),
+            failed: false,
+            until_expiry: expiry.map(|at| at.saturating_duration_since(now)),
+            scan: Duration::ZERO,
+            failover_time: limit,
+            interval: self.fleet.config.lease_assignment_interval,
+        }
     }
+}
+
+/// Whether nobody has read anything yet.
+fn untouched(leases: &[Lease]) -> bool {
+    leases.iter().all(|lease| !matches!(lease.checkpoint, Checkpoint::At(_) | Checkpoint::ShardEnd))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::lease::{LeaseStore, StateStore};
 /// One worker's looks at a table, without a lock of its own: the test says who leads.
 struct Side {
     rounds: Rounds,
-    leader: watch::Sender<Leadership>,
+    leader: channel::Sender<Leadership>,
     assignments: mpsc::Receiver<Assignment>,
 }
 
@@ -19,8 +19,9 @@ impl Side {
         let (sender, assignments) = mpsc::channel(64);
         let fleet = fleet(table, name);
         let holdings = Arc::new(Holdings::new(fleet.clone(), sender, CancellationToken::new()));
-        let (leader, watched) = watch::channel(Leadership::Unknown);
-        Self { rounds: Rounds::new(fleet, holdings, watched, Arc::new(Notify::new())), leader, assignments }
+        let (leader, watched) = channel::channel(Leadership::Unknown);
+        let rounds = Rounds::new(fleet, holdings, watched, Signals::default(), Arc::default());
+        Self { rounds, leader, assignments }
     }
 
     fn leading(table: &MemoryStore, name: &str) -> Self {
@@ -86,7 +87,7 @@ async fn a_leader_gives_an_abandoned_lease_when_it_has_seen_it_stand_still_for_t
     table.put_lease(&lease(0, Some("dead")));
     let mut a = Side::leading(&table, "a");
     let took = a.until_assigned(F * 3).await.unwrap();
-    assert!((F..F + SHORTEST).contains(&took), "{took:?}");
+    assert!((F..=F + SHORTEST).contains(&took), "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -97,7 +98,7 @@ async fn a_lone_worker_takes_abandoned_leases_under_a_dead_leaders_lock() {
     report(&table, "dead").await; // its load row outlives it
     let mut a = Side::below(&table, "a", "dead");
     let took = a.until_assigned(F * 3).await.unwrap();
-    assert!((F..F + SHORTEST).contains(&took), "{took:?}");
+    assert!((F..=F + SHORTEST).contains(&took), "{took:?}");
     assert_eq!(owners(&table), [Some("a".to_owned()), Some("a".to_owned())]);
 }
 
@@ -156,6 +157,7 @@ async fn a_worker_that_died_is_given_nothing_until_it_reports_again() {
     assert!(owners(&table).iter().all(|owner| owner.as_deref() == Some("a")), "{:?}", owners(&table));
     let again = WorkerRow { last_update_seconds: Some(NOW.0 / 1000 + 15), ..load_row("dead") };
     beside(&table).put_worker(&again).await.unwrap();
+    table.put_lease(&lease(9, None));
     a.rounds.round().await;
     assert!(owners(&table).contains(&Some("dead".to_owned())), "it lives after all");
 }
@@ -236,4 +238,91 @@ async fn without_a_leader_the_share_of_a_worker_that_takes_nothing_is_taken_by_o
     assert_eq!(taken(), 2, "its own share first");
     a.look_for(F * 3 / 2).await;
     assert_eq!(taken(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_successor_of_a_dead_leader_gives_everybody_their_share_and_a_member_takes_its_own() {
+    for (name, time, given) in [("a", F * 7 / 4, 4), ("c", F * 5 / 2, 2)] {
+        let table = MemoryStore::new();
+        for number in 0..4 {
+            table.put_lease(&lease(number, Some("dead")));
+        }
+        for other in ["a", "c", "dead"] {
+            report(&table, other).await;
+        }
+        let mut side = Side::below(&table, name, "dead");
+        side.look_for(time).await;
+        let owners = owners(&table);
+        let of = |name: &str| owners.iter().filter(|owner| owner.as_deref() == Some(name)).count();
+        assert_eq!((of("a") + of("c"), of(name)), (given, 2), "{name}: {owners:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_leader_looks_each_second_but_moves_leases_for_balance_only_at_the_interval() {
+    let table = MemoryStore::new();
+    for number in 0..4 {
+        table.put_lease(&lease(number, Some("a")));
+    }
+    let mut a = Side::leading(&table, "a");
+    let b = beside(&table);
+    let mut begun = Vec::new();
+    let mut seconds = 0;
+    while seconds < 150 {
+        let reported = NOW.0 / 1000 + seconds;
+        b.put_worker(&WorkerRow { last_update_seconds: Some(reported), ..load_row("b") }).await.unwrap();
+        a.rounds.round().await;
+        for lease in table.snapshot().leases {
+            if lease.checkpoint_owner.is_some() {
+                begun.push(seconds);
+                // Answered at once; and b is gone from the lease again, so that there is always something to even out.
+                table.put_lease(&Lease { owner: Some(worker("a")), checkpoint_owner: None, ..lease });
+            }
+        }
+        sleep(Duration::from_secs(1)).await;
+        seconds += 1;
+    }
+    begun.dedup();
+    assert_eq!(begun, [0, 60, 120]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_deletes_load_rows_that_nobody_has_written_for_a_day() {
+    let table = MemoryStore::new();
+    let day = 24 * 3600;
+    for (name, age) in [("gone", day + 60), ("away", day - 600)] {
+        let row = WorkerRow { last_update_seconds: Some(NOW.0 / 1000 - age), ..load_row(name) };
+        beside(&table).put_worker(&row).await.unwrap();
+    }
+    let mut a = Side::leading(&table, "a");
+    a.look_for(FIRST_AUDIT + F).await;
+    let left: Vec<_> = table.snapshot().workers.into_iter().map(|row| row.worker).collect();
+    assert_eq!(left, [worker("away")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn first_leases_that_a_dead_worker_created_in_part_are_made_whole_soon() {
+    let table = MemoryStore::new();
+    let mut only = Lease::new(shard(0), Checkpoint::TrimHorizon);
+    only.hash_range = Some(crate::types::HashKeyRange { start: 0, end: u128::MAX / 2 });
+    table.put_lease(&only);
+    let mut a = Side::leading(&table, "a");
+    a.look_for(F * 7 / 2).await;
+    assert_eq!(table.snapshot().leases.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_cannot_look_for_long_resigns() {
+    let table = MemoryStore::new();
+    let mut a = Side::leading(&table, "a");
+    a.look_for(F).await;
+    table.faults().next(Operation::List, usize::from(u8::MAX), Fault::Throttled);
+    let begin = Instant::now();
+    let resign = a.rounds.signals.resign.clone();
+    tokio::select! {
+        () = resign.notified() => {}
+        _ = a.look_for(F * 30) => panic!("it holds on to the lock"),
+    }
+    let limit = F * 6; // three assignment runs
+    assert!((limit..limit + F * 2).contains(&begin.elapsed()), "{:?}", begin.elapsed());
 }

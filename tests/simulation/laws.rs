@@ -39,6 +39,8 @@ struct State {
     gone: BTreeSet<ShardId>,
     told: Vec<String>,
     broken: Option<String>,
+    /// Records that some child was given though another one had been given them.
+    repeated: usize,
 }
 
 /// Sees everything, past all faults.
@@ -156,7 +158,9 @@ impl Laws {
             let left_out = state.put.get(&shard).and_then(between);
             state.must(left_out.is_none(), || format!("nothing is left out: {line}, but not {left_out:?}"));
             state.lives[life].last = Some(*number);
-            let known = state.put.get_mut(&shard).and_then(|put| put.get_mut(number)).map(|seen| *seen = true);
+            let known =
+                state.put.get_mut(&shard).and_then(|put| put.get_mut(number)).map(|seen| std::mem::replace(seen, true));
+            state.repeated += usize::from(known == Some(true));
             state.must(known.is_some(), || format!("only what was put is delivered: {line}"));
         }
         drop(state);
@@ -301,6 +305,11 @@ impl Laws {
         let state = self.state();
         let mut all = state.put.iter().flat_map(|(shard, put)| put.iter().map(move |(n, seen)| (shard, *n, *seen)));
         all.find(|(_, _, seen)| !seen).map(|(shard, number, _)| (shard.clone(), number))
+    }
+
+    /// How many records were delivered again.
+    pub(crate) fn repeated(&self) -> usize {
+        self.state().repeated
     }
 
     /// A record that lies behind the checkpoint of its shard.

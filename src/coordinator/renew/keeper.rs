@@ -186,7 +186,7 @@ impl<S: LeaseStore + ?Sized> Keeper<S> {
         match self.store.renew(&self.lease.shard, self.lease.counter, throughput, known).await? {
             Written::Yes(()) => {
                 self.lease.throughput_kbps = throughput;
-                self.moved(self.lease.counter.next(), sent);
+                self.moved(self.lease.counter.next(), sent, Shift::Little);
                 Ok(())
             }
             Written::No(seen) => self.reconsider(seen).await,
@@ -256,10 +256,10 @@ impl<S: LeaseStore + ?Sized> Keeper<S> {
         });
     }
 
-    fn moved(&mut self, counter: LeaseCounter, sent: Instant) {
+    fn moved(&mut self, counter: LeaseCounter, sent: Instant, shift: Shift) {
         self.lease.counter = counter;
         self.expires.send_replace(sent + self.failover_time);
-        self.plan(sent, Shift::Little);
+        self.plan(sent, shift);
     }
 
     async fn perform(&mut self, command: Command) {
@@ -352,7 +352,7 @@ impl<S: LeaseStore + ?Sized> Keeper<S> {
             self.lease.checkpoint = at.clone();
             self.lease.owner_switches = 0;
             self.note_stored();
-            self.moved(self.lease.counter.next(), sent);
+            self.moved(self.lease.counter.next(), sent, Shift::None);
             if let Some(row) = row.filter(|row| self.is_still_mine(row)) {
                 self.adopt(row); // it may tell of a handoff, for which a renewal would have been refused
             }

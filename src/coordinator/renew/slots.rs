@@ -30,6 +30,8 @@ pub enum Shift {
     Whole,
     /// Towards its place, in small steps.
     Little,
+    /// Not at all: the write was no renewal, and the next one may not have to be any either.
+    None,
 }
 
 /// The moment of the renewal after a write sent at `sent`: never later than `interval` after it, and earlier only to
@@ -46,6 +48,7 @@ pub fn next_renewal(sent: Instant, interval: Duration, place: Place, shift: Shif
     let most = match shift {
         Shift::Whole => interval,
         Shift::Little => interval / NUDGE,
+        Shift::None => Duration::ZERO,
     };
     latest - behind.min(most)
 }
@@ -126,6 +129,7 @@ mod tests {
             (at(3_000), 1, 4, Shift::Little, at(10_000)),
             (at(7_000), 1, 4, Shift::Little, at(14_000)), // would have to wait for 18 s, but must not
             (at(7_000), 1, 4, Shift::Whole, at(10_000)),
+            (at(7_000), 1, 4, Shift::None, at(15_000)),
         ];
         for (sent, rank, of, shift, next) in table {
             let place = Place { epoch, rank, of };

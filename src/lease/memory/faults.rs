@@ -138,6 +138,12 @@ impl Faults {
         self.script().calls.get(&operation).copied().unwrap_or(0)
     }
 
+    /// How often each operation was called so far.
+    #[must_use]
+    pub fn all_calls(&self) -> BTreeMap<Operation, usize> {
+        self.script().calls.clone()
+    }
+
     pub(super) fn draw(&self, operation: Operation) -> Drawn {
         let mut script = self.script();
         *script.calls.entry(operation).or_default() += 1;

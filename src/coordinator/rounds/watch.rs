@@ -1,0 +1,176 @@
+//! How closely to look at the table. Pure.
+//!
+//! A lease's age counts from when somebody first saw its counter, so whoever shall notice a death in time must look
+//! often; but two are enough: the leader watches the others, and one other worker watches the leader.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::coordinator::leader::Leadership;
+use crate::types::WorkerId;
+
+/// Longest time between two close looks. With [`SPACING`] a takeover comes less than a second after the failover time.
+const CLOSEST: Duration = Duration::from_millis(900);
+/// The same in percent of the failover time.
+const CLOSEST_PERCENT: u32 = 9;
+/// Shortest time between two looks that nothing calls for.
+pub(super) const SHORTEST: Duration = Duration::from_millis(200);
+/// Shortest time between two looks when leases expire one after the other.
+pub(super) const SPACING: Duration = Duration::from_millis(100);
+/// A scan may take this part of the time: one of so many.
+const SCAN_SHARE: u32 = 10;
+/// Added to the moment at which a lease will have expired, so that it has.
+const MARGIN: Duration = Duration::from_millis(50);
+
+/// A worker's part in watching the fleet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Leads, and watches everybody else.
+    Leader,
+    /// Watches the leader, to take its place.
+    Successor,
+    /// Is watched.
+    Member,
+}
+
+/// Which part is ours: of the living workers besides the leader the one with the smallest name is the successor.
+/// Where nobody is known to lead, everybody watches.
+pub(super) fn role(leadership: &Leadership, me: &WorkerId, living: &BTreeSet<WorkerId>) -> Role {
+    match leadership {
+        Leadership::Mine => Role::Leader,
+        Leadership::Unknown => Role::Successor,
+        Leadership::Theirs { owner, .. } => match living.iter().find(|worker| *worker != owner) {
+            Some(first) if first < me => Role::Member,
+            Some(_) | None => Role::Successor,
+        },
+    }
+}
+
+/// What a look has shown, as far as the time until the next one depends on it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scene {
+    /// Our part.
+    pub(super) role: Role,
+    /// Another worker holds a lease, and renews it as far as we know.
+    pub(super) others_hold: bool,
+    /// There is something to do that could not be done: no leases, leases without owner, expired ones.
+    pub(super) waiting: bool,
+    /// A write failed that another look may bring.
+    pub(super) failed: bool,
+    /// Time until the first of the others' leases expires, if none moves.
+    pub(super) until_expiry: Option<Duration>,
+    /// How long the scan took.
+    pub(super) scan: Duration,
+    /// `failoverTimeMillis`.
+    pub(super) failover_time: Duration,
+    /// `leaseAssignmentIntervalMillis`.
+    pub(super) interval: Duration,
+}
+
+/// The time until the next look.
+pub(super) fn pause(scene: &Scene) -> Duration {
+    let watches = scene.role != Role::Member;
+    let affordable = scene.scan * (SCAN_SHARE - 1);
+    let closely =
+        (scene.failover_time * CLOSEST_PERCENT / 100).clamp(SHORTEST, CLOSEST).max(affordable).min(scene.failover_time);
+    let rest = scene.failover_time.min(scene.interval);
+    let mut pause = if watches && scene.others_hold { closely } else { rest };
+    if watches && scene.waiting {
+        pause = pause.min((scene.failover_time / 4).max(affordable));
+    }
+    if scene.failed {
+        pause = pause.min(closely);
+    }
+    pause = pause.max(SHORTEST);
+    if watches && let Some(expiry) = scene.until_expiry {
+        pause = pause.min((expiry + MARGIN).max(SPACING).max(affordable));
+    }
+    pause
+}
+
+/// Whether leases given to us may go unnoticed by the looks for longer than `patience`, so that the index must be asked.
+/// A leader gives to itself; somebody who leaves may give to it, but only what that worker holds.
+pub(super) fn must_ask_index(scene: &Scene, pause: Duration, patience: Duration) -> bool {
+    pause > patience && (scene.role != Role::Leader || scene.others_hold)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    const F: Duration = Duration::from_secs(10);
+    const QUIET: Scene = Scene {
+        role: Role::Leader,
+        others_hold: false,
+        waiting: false,
+        failed: false,
+        until_expiry: None,
+        scan: Duration::from_millis(10),
+        failover_time: F,
+        interval: Duration::from_secs(20),
+    };
+
+    #[test]
+    fn the_leader_and_its_successor_look_each_second_and_only_while_there_is_somebody_to_watch() {
+        use Role::{Member, Successor};
+        let (ms, s) = (Duration::from_millis, Duration::from_secs);
+        let table = [
+            (QUIET, F),
+            (Scene { role: Successor, ..QUIET }, F),
+            (Scene { others_hold: true, ..QUIET }, CLOSEST),
+            (Scene { role: Successor, others_hold: true, ..QUIET }, CLOSEST),
+            (Scene { role: Member, others_hold: true, ..QUIET }, F),
+            (Scene { role: Member, others_hold: true, until_expiry: Some(s(3)), ..QUIET }, F),
+            (Scene { others_hold: true, failover_time: s(4), ..QUIET }, ms(360)),
+            (Scene { others_hold: true, failover_time: s(1), ..QUIET }, SHORTEST),
+            (Scene { others_hold: true, failover_time: s(60), ..QUIET }, CLOSEST),
+            (Scene { others_hold: true, scan: ms(300), ..QUIET }, ms(2_700)), // a tenth of the time
+            (Scene { others_hold: true, scan: s(8), ..QUIET }, F),            // but not blind
+            (Scene { others_hold: true, until_expiry: Some(ms(300)), ..QUIET }, ms(350)),
+            (Scene { others_hold: true, until_expiry: Some(ms(3)), ..QUIET }, SPACING),
+            (Scene { interval: s(2), ..QUIET }, s(2)),
+            (Scene { waiting: true, ..QUIET }, ms(2_500)),
+            (Scene { waiting: true, role: Member, ..QUIET }, F),
+            (Scene { failed: true, ..QUIET }, CLOSEST),
+        ];
+        for (scene, expected) in table {
+            assert_eq!(pause(&scene), expected, "{scene:?}");
+        }
+    }
+
+    #[test]
+    fn the_index_is_asked_only_where_looks_are_too_rare() {
+        use Role::{Leader, Member, Successor};
+        let (patience, s) = (Duration::from_secs(2), Duration::from_secs);
+        let table = [
+            // role, others hold, pause, asked
+            (Leader, false, s(10), false),
+            (Leader, true, s(1), false),
+            (Leader, true, s(9), true),
+            (Successor, true, s(1), false),
+            (Successor, false, s(10), true),
+            (Member, true, s(10), true),
+        ];
+        for (role, others_hold, pause, asked) in table {
+            let scene = Scene { role, others_hold, ..QUIET };
+            assert_eq!(must_ask_index(&scene, pause, patience), asked, "{scene:?} {pause:?}");
+        }
+    }
+
+    #[test]
+    fn exactly_one_worker_watches_the_leader() {
+        let names = |names: &[&str]| names.iter().map(|name| WorkerId::new(*name)).collect::<BTreeSet<_>>();
+        let led_by = |owner| Leadership::Theirs { owner: WorkerId::new(owner), unchanged_since: Instant::now() };
+        let living = names(&["a", "b", "c", "d"]);
+        for leader in ["a", "b", "c", "d", "somebody without a row"] {
+            let followers = living.iter().filter(|worker| worker.as_str() != leader);
+            let watching = followers.filter(|worker| role(&led_by(leader), worker, &living) == Role::Successor);
+            assert_eq!(watching.count(), 1, "{leader}");
+        }
+        assert_eq!(role(&led_by("a"), &WorkerId::new("b"), &names(&["a"])), Role::Successor, "its row is on its way");
+        assert_eq!(role(&Leadership::Unknown, &WorkerId::new("d"), &living), Role::Successor);
+        assert_eq!(role(&Leadership::Mine, &WorkerId::new("d"), &living), Role::Leader);
+    }
+}
