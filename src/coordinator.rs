@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
@@ -64,6 +64,8 @@ const ASSIGNMENTS: usize = 64;
 const WRITES_AT_ONCE: usize = 20;
 /// Longest wait for each of the last writes when leaving.
 const LEAVING_LIMIT: Duration = Duration::from_secs(2);
+/// Time between two looks for the workers that get our leases, while consumers end: those may leave, too.
+const RENAMING: Duration = Duration::from_secs(1);
 /// Longest wait for giving back everything that is still held.
 const GIVE_BACK_LIMIT: Duration = Duration::from_secs(5);
 /// Waits between tries of the last writes.
@@ -109,6 +111,8 @@ pub struct Coordinator {
     /// Runs everything that depends on how the fleet works; `None` once it has ended.
     follower: Option<JoinHandle<Remains>>,
     lock: Option<LeaderLock>,
+    /// Nothing is held any more.
+    left: CancellationToken,
     /// A coordinator that is dropped takes all its tasks with it, as a process that is killed does.
     _end_of_tasks: DropGuard,
 }
@@ -121,13 +125,13 @@ impl Coordinator {
         let end = CancellationToken::new();
         let holdings = Arc::new(Holdings::new(fleet.clone(), assignments, end.clone()));
         let poke = Arc::new(Notify::new());
-        let stop = end.child_token();
+        let (stop, left) = (end.child_token(), end.child_token());
         let tasks = TaskTracker::new();
         let duties = Duties::new(fleet.clone(), holdings.clone(), poke.clone(), &stop);
         let follower = Some(tasks.spawn(Follower::new(fleet.clone(), version, duties).run(stop.clone())));
         tasks.spawn(Cleanup::new(fleet.clone(), holdings.clone()).run(stop.clone()));
         let _end_of_tasks = end.drop_guard();
-        (Self { fleet, holdings, poke, tasks, stop, follower, lock: None, _end_of_tasks }, receiver)
+        (Self { fleet, holdings, poke, tasks, stop, follower, lock: None, left, _end_of_tasks }, receiver)
     }
 
     /// Something changed that may call for an assignment: looks at the leases at once.
@@ -164,12 +168,19 @@ impl Coordinator {
 
     /// Where the fleet works as 2.x, nobody would find what is given to them.
     async fn name_heirs(&self) {
-        let heirs = self.holdings.heirs();
-        if self.lock.is_some() {
-            leave::name_heirs(&self.fleet, heirs).await;
-        } else {
-            heirs.name(Default::default());
+        if self.lock.is_none() {
+            return self.holdings.heirs().name(Default::default());
         }
+        leave::name_heirs(&self.fleet, self.holdings.heirs()).await;
+        let (fleet, holdings) = (self.fleet.clone(), self.holdings.clone());
+        let naming = async move {
+            loop {
+                sleep(RENAMING).await;
+                leave::name_heirs(&fleet, holdings.heirs()).await;
+            }
+        };
+        let left = self.left.clone();
+        self.tasks.spawn(async move { left.run_until_cancelled(naming).await });
     }
 
     /// Waits for the end of what was told to stop, and deletes our load row.
@@ -191,6 +202,7 @@ impl Coordinator {
         if timeout(GIVE_BACK_LIMIT, give_back).await.is_err() {
             warn!("giving the leases back took too long; they will expire");
         }
+        self.left.cancel();
         self.tasks.close();
         let _remaining_are_cut_off = timeout(LEAVING_LIMIT, self.tasks.wait()).await;
         if timeout(LEAVING_LIMIT, leave::give_back_unheld(&self.fleet)).await.is_err() {

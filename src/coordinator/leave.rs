@@ -24,6 +24,7 @@ pub(super) async fn name_heirs(fleet: &Fleet, heirs: &Heirs) {
             let look = Look { rows: &rows, watch, dead, config: &fleet.config, me, now, wall: fleet.clock.now() };
             let mut view = without(me, look.view());
             view.workers.retain(|worker, _| heirs.was_alive(worker));
+            heirs.saw(&view.workers.keys().cloned().collect());
             heirs_by(plan(&view, &fleet.config.balancing, false).steps)
         }
         Ok(Err(error)) => {

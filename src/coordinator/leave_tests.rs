@@ -103,3 +103,18 @@ async fn nobody_waits_for_heirs_that_cannot_be_found() {
     leave(coordinator).await;
     assert!(table.snapshot().leases.iter().all(|lease| lease.owner.is_none()));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_heir_that_leaves_before_it_is_given_the_lease_gets_nothing() {
+    let table = MemoryStore::new();
+    let (mut coordinator, _assignments) = settled(&table).await;
+    let heir = load_row("b");
+    beside(&table).put_worker(&heir).await.unwrap();
+    coordinator.poke();
+    sleep(SECOND).await;
+    coordinator.withdraw().await; // a child is busy for long
+    beside(&table).delete_worker(&worker("b"), heir.last_update_seconds.unwrap()).await.unwrap();
+    sleep(SECOND * 2).await;
+    coordinator.leave().await;
+    assert!(table.snapshot().leases.iter().all(|lease| lease.owner.is_none()));
+}

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch as channel};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::warn;
 
 use self::watch::{Role, SHORTEST, Scene, must_ask_index, pause, role};
 use crate::backoff::Backoff;
@@ -22,22 +22,17 @@ use crate::coordinator::leader::{Leadership, LockSight};
 use crate::coordinator::migration::Survey;
 use crate::coordinator::renew::{Proof, chain};
 use crate::coordinator::suspects::Suspects;
-use crate::coordinator::sync::{Audit, SyncError, create_first, create_missing};
+use crate::coordinator::sync::{Audit, SyncError};
 use crate::coordinator::view::{Look, is_active};
 use crate::lease::{FleetRows, Lease, LeaseStoreError, WorkerRow};
-use crate::types::{Checkpoint, WorkerId};
+use crate::types::WorkerId;
 
+mod duties;
 mod give;
 mod watch;
 
 /// A lock that has not moved for this long missed a heartbeat (they come every 30 s).
 const LOCK_SILENT: Duration = Duration::from_secs(40);
-/// Time between two audits of the ring (Source: KCL 3.x `leasesRecoveryAuditorExecutionFrequencyMillis`).
-const AUDIT_INTERVAL: Duration = Duration::from_secs(120);
-/// First audit after this worker began to lead (Source: LEASES.md section 3.1).
-const FIRST_AUDIT: Duration = Duration::from_secs(60);
-/// A load row that has not been written for so long is deleted (Source: LEASES.md section 2, "drop metric row").
-const ROW_STALE: Duration = Duration::from_secs(24 * 3600);
 /// Waits after looks that fail.
 const RETRY: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
 /// Looks that fail in a row before a leader lets somebody else try, if they also took that many assignment intervals
@@ -222,32 +217,6 @@ impl Rounds {
         plan.steps
     }
 
-    /// The leader creates the first leases; anybody does where a leader has not done so for long.
-    fn must_create_first(&mut self, rows: &FleetRows, leading: bool) -> bool {
-        if !rows.leases.is_empty() {
-            self.empty_since = None;
-            return false;
-        }
-        let since = *self.empty_since.get_or_insert_with(Instant::now);
-        leading || since.elapsed() > self.fleet.config.failover_time
-    }
-
-    /// Creates leases for an empty table, or the rest of them where we failed half way; whether there are new ones.
-    async fn create_leases(&mut self, rows: &FleetRows, leading: bool) -> Result<bool, SyncError> {
-        if self.must_create_first(rows, leading) {
-            self.creating = true;
-            let created = create_first(&self.fleet).await?;
-            self.creating = false;
-            return Ok(created);
-        }
-        if self.creating {
-            let created = create_missing(&self.fleet, &rows.leases).await?;
-            self.creating = false;
-            return Ok(created > 0);
-        }
-        Ok(false)
-    }
-
     /// Leases that name us, from a former life under the same name or from a leader that was faster than the index.
     async fn adopt_own(&self, leases: &[Lease]) -> Result<(), LeaseStoreError> {
         for lease in leases {
@@ -287,37 +256,6 @@ impl Rounds {
         self.suspects.is_dead(owner) || unchanged > silent || (!has_row && unchanged > limit)
     }
 
-    /// The duties that need not be done at each look: holes in the ring, and load rows that nobody writes any more.
-    async fn audit(&mut self, rows: &FleetRows, now: Instant) -> Result<(), SyncError> {
-        let leases = &rows.leases;
-        let first = if untouched(leases) { Duration::ZERO } else { FIRST_AUDIT };
-        let due = *self.next_audit.get_or_insert(now + first);
-        if now < due || leases.is_empty() {
-            return Ok(());
-        }
-        // Where nobody has begun to read, a hole is what a worker has left that died while it created the leases.
-        let again = if untouched(leases) { self.fleet.config.failover_time } else { AUDIT_INTERVAL };
-        self.next_audit = Some(now + again);
-        if self.audit.must_repair(leases) && create_missing(&self.fleet, leases).await? > 0 {
-            self.poke.notify_one();
-        }
-        self.sweep(&rows.workers).await?;
-        Ok(())
-    }
-
-    async fn sweep(&self, workers: &[WorkerRow]) -> Result<(), LeaseStoreError> {
-        let limit = self.fleet.clock.now().before(ROW_STALE).0;
-        for row in workers {
-            let Some(updated) = row.last_update_seconds.filter(|updated| updated.saturating_mul(1000) < limit) else {
-                continue;
-            };
-            if self.fleet.state.delete_worker(&row.worker, updated).await? {
-                info!(worker = %row.worker, "deleted the load row of a worker that has been gone for more than a day");
-            }
-        }
-        Ok(())
-    }
-
     fn scene(&self, leases: &[Lease], role: Role, now: Instant) -> Scene {
         let me = &self.fleet.me;
         let foreign = |lease: &&Lease| lease.owner.iter().chain(&lease.checkpoint_owner).any(|owner| owner != me);
@@ -337,11 +275,6 @@ impl Rounds {
             interval: self.fleet.config.lease_assignment_interval,
         }
     }
-}
-
-/// Whether nobody has read anything yet.
-fn untouched(leases: &[Lease]) -> bool {
-    leases.iter().all(|lease| !matches!(lease.checkpoint, Checkpoint::At(_) | Checkpoint::ShardEnd))
 }
 
 #[cfg(test)]

@@ -295,7 +295,7 @@ async fn a_leader_deletes_load_rows_that_nobody_has_written_for_a_day() {
         beside(&table).put_worker(&row).await.unwrap();
     }
     let mut a = Side::leading(&table, "a");
-    a.look_for(FIRST_AUDIT + F).await;
+    a.look_for(duties::FIRST_AUDIT + F).await;
     let left: Vec<_> = table.snapshot().workers.into_iter().map(|row| row.worker).collect();
     assert_eq!(left, [worker("away")]);
 }
@@ -303,7 +303,7 @@ async fn a_leader_deletes_load_rows_that_nobody_has_written_for_a_day() {
 #[tokio::test(start_paused = true)]
 async fn first_leases_that_a_dead_worker_created_in_part_are_made_whole_soon() {
     let table = MemoryStore::new();
-    let mut only = Lease::new(shard(0), Checkpoint::TrimHorizon);
+    let mut only = Lease::new(shard(0), crate::types::Checkpoint::TrimHorizon);
     only.hash_range = Some(crate::types::HashKeyRange { start: 0, end: u128::MAX / 2 });
     table.put_lease(&only);
     let mut a = Side::leading(&table, "a");
