@@ -4,9 +4,9 @@ use super::*;
 use crate::config::ProtocolLevel;
 use crate::consumer::testing::{Ground, Nursery, SILENCE, Say, obedient};
 use crate::consumer::{Stops, consume};
-use crate::coordinator::testing::{F, at, beside, lease, row, shard, worker};
-use crate::lease::LeaseStore;
+use crate::coordinator::testing::{F, at, beside, lease, load_row, row, shard, worker};
 use crate::lease::memory::faults::{Fault, Operation};
+use crate::lease::{LeaseStore, StateStore};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -48,7 +48,10 @@ impl Scene {
         match call {
             Call::Stop => self.stops.gracefully.cancel(),
             Call::Lost => drop(beside(table).assign(&row(table, 0), &worker("b")).await.unwrap()),
-            Call::Wanted => drop(beside(table).begin_handoff(&row(table, 0), &worker("b")).await.unwrap()),
+            Call::Wanted => {
+                beside(table).put_worker(&load_row("b")).await.unwrap();
+                drop(beside(table).begin_handoff(&row(table, 0), &worker("b")).await.unwrap());
+            }
         }
     }
 }
