@@ -24,7 +24,7 @@ struct Side {
 impl Side {
     fn start(table: &MemoryStore, name: &str, checkpoints: Option<Duration>) -> Self {
         let store = beside(table);
-        let (coordinator, mut assignments) = Coordinator::start(fleet(&store, name));
+        let (coordinator, mut assignments) = Coordinator::start(fleet(&store, name), ClientVersion::ThreeX);
         let mut consumers = JoinSet::new();
         consumers.spawn(async move {
             let mut consumers = JoinSet::new();

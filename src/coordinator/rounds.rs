@@ -71,7 +71,7 @@ pub struct Rounds {
     failures: u32,
     failing_since: Instant,
     /// Hears of the whole fleet, while an application moves into one table.
-    survey: Option<watch::Sender<Option<Survey>>>,
+    survey: Option<channel::Sender<Option<Survey>>>,
 }
 
 impl Rounds {
@@ -108,7 +108,7 @@ impl Rounds {
 
     /// Tells `survey` what each look as leader says about the fleet.
     #[must_use]
-    pub fn with_survey(self, survey: watch::Sender<Option<Survey>>) -> Self {
+    pub fn with_survey(self, survey: channel::Sender<Option<Survey>>) -> Self {
         Self { survey: Some(survey), ..self }
     }
 

@@ -298,6 +298,7 @@ impl LeaseStore for DynamoDbStore {
             }
         }
         found.add_old(readable);
+        found.lock = None; // the lock that counts is in an old table, too; this one is a remainder
         Ok(found)
     }
 

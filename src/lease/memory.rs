@@ -193,6 +193,7 @@ impl LeaseStore for MemoryStore {
             if with_old {
                 let old = tables.at(place::Table::OldMetrics).rows.values().map(fleet::worker);
                 found.add_old(old.collect::<Result<_, _>>().map_err(unusable)?);
+                found.lock = None; // as in the real store
             }
             Ok(found)
         })
