@@ -10,12 +10,15 @@ import traceback
 from . import tools as tooling, world as worlds
 
 TESTS = []
+#: Tests that wait, for each job of the others.
+WAITING = 2
 
 
-def test(name, heavy=False, alone=False):
-    """Marks a function of one World as a test. heavy: only with --all. alone: nothing beside it (it times things)."""
+def test(name, heavy=False, alone=False, waits=False):
+    """Marks a function of one World as a test. heavy: only with --all. alone: nothing beside it (it times things).
+    waits: it mostly waits, so that several run beside each other."""
     def mark(function):
-        TESTS.append(dict(name=name, function=function, heavy=heavy, alone=alone,
+        TESTS.append(dict(name=name, function=function, heavy=heavy, alone=alone, waits=waits,
                           about=(function.__doc__ or "").strip().split("\n")[0]))
         return function
     return mark
@@ -33,6 +36,7 @@ class Run:
     def __init__(self, binary, tools, patience, jobs):
         self.binary, self.tools, self.patience, self.jobs = binary, tools, patience, jobs
         self.lock = threading.Lock()
+        self.rows = {}
 
     def one(self, t):
         folder = os.path.join(self.tools.cache, "runs", t["name"])
@@ -49,14 +53,17 @@ class Run:
             world.close()
         seconds = time.monotonic() - began
         with self.lock:
+            self.rows[t["name"]] = world.row
             print("%-6s %-28s %6.1f s" % ("FAILED" if wrong else "ok", t["name"], seconds) +
                   ("   %s\n       files: %s" % (wrong, os.path.relpath(folder, worlds.REPO)) if wrong else ""), flush=True)
         return wrong is None
 
-    def all(self, tests):
-        """Returns (passed, failed)."""
+    def all(self, tests, waiting=None):
+        """Returns (passed, failed). waiting: how many of the tests that wait run at a time."""
         results = []
         with concurrent.futures.ThreadPoolExecutor(self.jobs) as pool:
-            results += pool.map(self.one, [t for t in tests if not t["alone"]])
+            results += pool.map(self.one, [t for t in tests if not t["alone"] and not t["waits"]])
+        with concurrent.futures.ThreadPoolExecutor(waiting or self.jobs * WAITING) as pool:
+            results += pool.map(self.one, [t for t in tests if t["waits"]])
         results += [self.one(t) for t in tests if t["alone"]]
         return sum(results), len(results) - sum(results)

@@ -232,6 +232,15 @@ class Tools:
         shutil.copy(jar, folder)
         return folder
 
+    def java_worker(self, version):
+        """A Java daemon for fleets: 3.5.1 (with its own multilang jar if MULTILANG_JAR names it), 3.1.3 or 2.5.4."""
+        return self._once("fleet-" + version, lambda: self._java_worker(version))
+
+    def _java_worker(self, version):
+        if version == "3.5.1" and os.environ.get("MULTILANG_JAR"):
+            return self._java_daemon()
+        return self._jars("fleet-" + version)
+
     def _jars(self, name):
         need("java")
         folder = os.path.join(self.cache, "jars", name)

@@ -85,6 +85,8 @@ class World:
         self.mark = "%s-%s" % (name, uuid.uuid4().hex[:8])
         self.started = []
         self.counter = 0
+        self.bodies = False     # whether requests to the table are recorded whole
+        self.row = None         # what a table of results says of this test
         os.makedirs(directory, exist_ok=True)
 
     def path(self, *parts):
@@ -303,6 +305,18 @@ class Application:
 
     def owners(self):
         return {k: r["leaseOwner"]["S"] for k, r in self.leases().items() if "leaseOwner" in r}
+
+    def lock(self):
+        """The leader's lock, wherever this application keeps it; {} when nobody has it."""
+        dynamodb = self.backend.dynamodb
+        for table, key in ((self.name + "-CoordinatorState", "key"), (self.name, "leaseKey")):
+            try:
+                item = dynamodb.get_item(TableName=table, Key={key: {"S": "Leader"}}, ConsistentRead=True).get("Item")
+            except dynamodb.exceptions.ResourceNotFoundException:
+                continue
+            if item:
+                return item
+        return {}
 
     def given_back(self):
         """What a graceful stop must leave: no owner, no lock, no metric row. Returns what is wrong, or ''."""

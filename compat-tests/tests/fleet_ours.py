@@ -1,0 +1,95 @@
+"""Fleets of ours alone: starting at one instant, planned stops, a partition, a freeze, lost leaders."""
+from harness.fleet import Fleet
+from harness.runner import test
+
+TABLE = ("--require-metrics", "--require-index")
+
+
+@test("fleet-two-at-once", waits=True)
+def _(world):
+    """Two workers started at the same instant on a new application both come up and share (Java's do not)."""
+    with Fleet(world, invariants=TABLE) as f:
+        two = f.start_together("ours", "ours")
+        f.shared_by(*two)
+
+
+@test("fleet-five-at-once", waits=True)
+def _(world):
+    """Five workers started at the same instant on a new application of ten shards all come up and share."""
+    with Fleet(world, shards=10, invariants=TABLE) as f:
+        five = f.start_together(*["ours"] * 5)
+        f.shared_by(*five)
+
+
+@test("fleet-planned-stops", waits=True)
+def _(world):
+    """SIGTERM of a follower and of the leader among three: no shard stands still for more than 2 s, nothing twice."""
+    with Fleet(world, shards=6, invariants=TABLE) as f:
+        workers = [f.start("ours")]
+        f.flowing()
+        workers += [f.start("ours"), f.start("ours")]
+        f.shared_by(*workers)
+        f.settled()
+        leader = f.leader()
+        followers = [w for w in workers if w is not leader]
+        f.promise(f.stop(followers[0]), 2)
+        f.shared_by(leader, followers[1])
+        f.settled()
+        f.promise(f.stop(leader), 2)
+        f.shared_by(followers[1])
+        f.settled()
+        f.led_by(followers[1])
+
+
+@test("fleet-frozen", waits=True)
+def _(world):
+    """SIGSTOP of a worker of ours for longer than the failover time: its successor goes on, it gives nothing to its children after."""
+    with Fleet(world, invariants=TABLE) as f:
+        leader = f.start("ours")
+        f.flowing()
+        frozen = f.start("ours")
+        f.shared_by(leader, frozen)
+        f.freeze(frozen)
+        f.shared_by(leader)
+        f.settled()
+        f.thaw(frozen)
+        f.shared_by(leader, frozen)
+        f.settled()
+        f.freeze(leader)
+        f.shared_by(frozen)
+        f.settled()
+        f.thaw(leader)
+        f.settled()
+
+
+@test("fleet-cut-off", waits=True)
+def _(world):
+    """A worker of ours that cannot reach the table, though the stream, stops at its lease's end and comes back later."""
+    with Fleet(world, invariants=TABLE) as f:
+        leader = f.start("ours")
+        f.flowing()
+        other = f.start("ours")
+        f.shared_by(leader, other)
+        f.cut(other)
+        f.shared_by(leader)
+        f.settled()
+        f.mend(other)
+        f.shared_by(leader, other, seconds=120)
+
+
+@test("fleet-our-leader-lost", waits=True)
+def _(world):
+    """kill -9 of the leader and then of a follower among three of ours."""
+    with Fleet(world, shards=6, invariants=TABLE) as f:
+        workers = [f.start("ours")]
+        f.flowing()
+        workers += [f.start("ours"), f.start("ours")]
+        f.shared_by(*workers)
+        f.settled()
+        leader = f.leader()
+        rest = [w for w in workers if w is not leader]
+        f.kill(leader)
+        f.shared_by(*rest)
+        f.settled()
+        f.kill(rest[0])
+        f.shared_by(rest[1])
