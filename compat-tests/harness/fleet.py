@@ -24,16 +24,18 @@ LOOK = 0.5
 class Producer(threading.Thread):
     """Numbers the records of each key 0, 1, 2, ... and writes down where the service put each of them."""
 
-    def __init__(self, backend, stream, keys):
+    def __init__(self, backend, stream, keys, rounds):
         super().__init__(daemon=True)
+        self.rounds = rounds
         self.backend, self.stream, self.puts, self.ended, self.broken = backend, stream, [], threading.Event(), None
         self.next = collections.OrderedDict(("k%02d" % i, 0) for i in range(keys))
         self.place = {k: str(i * RING // keys) for i, k in enumerate(self.next)}
 
     def run(self):
         try:
-            while not self.ended.wait(PACE):
+            while self.rounds != 0 and not self.ended.wait(PACE):
                 self.round(list(self.next))
+                self.rounds -= 1
         except Exception as e:                  # said by the fleet when it looks
             self.broken = e
 
@@ -58,9 +60,10 @@ class Producer(threading.Thread):
 class Watch(threading.Thread):
     """Looks at the table each half second: who leads, who holds what."""
 
-    def __init__(self, app):
+    def __init__(self, app, leases_only):
         super().__init__(daemon=True)
         self.app, self.leaders, self.ended, self.broken = app, [], threading.Event(), None
+        self.leases_only, self.strangers = leases_only, set()
 
     def run(self):
         while not self.ended.wait(LOOK):
@@ -74,6 +77,8 @@ class Watch(threading.Thread):
         leader = lock.get("ownerName", {}).get("S") if lock else None
         if not self.leaders or self.leaders[-1][1] != leader:
             self.leaders.append((time.time(), leader))
+        if self.leases_only:
+            self.strangers |= {k for k, r in self.app.rows().items() if "leaseCounter" not in r}
 
 
 class Worker(worlds.Daemon):
@@ -105,8 +110,10 @@ class Worker(worlds.Daemon):
 class Fleet:
     """Use as a context manager: on the way out everybody is stopped, and the laws are checked."""
 
-    def __init__(self, world, shards=4, invariants=(), known=(), **properties):
-        """`invariants`: more options of the checker. `known`: patterns of what Java is known to do to the table or to records."""
+    def __init__(self, world, shards=4, invariants=(), known=(), leases_only=False, rounds=-1, **properties):
+        """`invariants`: more options of the checker. `known`: patterns of what Java is known to do to the table or to records.
+        `leases_only`: an item of another kind in the lease table breaks a law, for 2.x and 3.0-3.4 die of it.
+        `rounds`: how many records of each key are put; -1 is without end."""
         self.world, self.known, self.workers, self.events, self.count = world, known, [], [], collections.Counter()
         self.backend = world.embedded()
         self.stream, self.app = self.backend.stream("fleet", shards), self.backend.application("fleet-app")
@@ -121,8 +128,8 @@ class Fleet:
         self.checker = world.spawn("invariants", [
             sys.executable, CHECKER, "--endpoint", self.backend.dynamodb_url, "--app", self.app.name, "--watch", "36000",
             "--interval", "0.5", *invariants])
-        self.producer = Producer(self.backend, self.stream, shards * KEYS_PER_SHARD)
-        self.watch = Watch(self.app)
+        self.producer = Producer(self.backend, self.stream, shards * KEYS_PER_SHARD, rounds)
+        self.watch = Watch(self.app, leases_only)
         self.promises = []
 
     def __enter__(self):
@@ -279,6 +286,22 @@ class Fleet:
         name = (self.app.lock() or {}).get("ownerName", {}).get("S")
         return next((w for w in self.workers if w.name == name), None)
 
+    def client_version(self, version, seconds):
+        wanted = "CLIENT_VERSION_" + version
+        self.wait_for("Migration3.0 to say %s" % wanted,
+                      lambda: self.app.coordinator_row("Migration3.0").get("cv", {}).get("S") == wanted, seconds, step=0.5)
+
+    def table_migration(self, status, seconds):
+        wanted = "TABLE_MIGRATION_STATUS_" + status
+        self.wait_for("TableMigration3.5 to say %s" % wanted,
+                      lambda: self.app.coordinator_row("TableMigration3.5").get("tm", {}).get("S") == wanted, seconds, step=0.5)
+
+    def age_table_migration(self, hours):
+        """Moves the clock of the item back, as if its state had lasted that much longer."""
+        self.app.backend.dynamodb.update_item(
+            TableName=self.app.name + "-CoordinatorState", Key={"key": {"S": "TableMigration3.5"}},
+            UpdateExpression="ADD mts :back", ExpressionAttributeValues={":back": {"N": str(-hours * 3600 * 1000)}})
+
     # ---- the verdict
 
     def promise(self, event, seconds):
@@ -319,6 +342,7 @@ class Fleet:
             looked = f.read().strip().split("\n")[-1]
         check(re.match(r"ok|VIOLATIONS", looked), "the checker of the table ended with '%s'" % looked)
         broken = verdict.broken() + ["the table: %s" % v for v in table]
+        broken += ["the lease table held an item that is no lease: %s" % k for k in sorted(self.watch.strangers)]
         for event, seconds in self.promises:
             for shard, wait in sorted(verdict.waits_after(event).items()):
                 if wait > seconds:

@@ -53,6 +53,19 @@ class Verdict:
                 longest[p.shard] = max(longest.get(p.shard, 0), first[0].t - p.t)
         return longest
 
+    def resumed(self, text, worker):
+        """{shard: seconds} from that event to the first record at another worker, of the shards that `worker` served then."""
+        at = next(e.t for e in self.events if e.text == text)
+        serving = {}
+        for d in self.deliveries:
+            if d.t <= at:
+                serving[d.shard] = d.worker
+        found = {}
+        for d in self.deliveries:
+            if d.t > at and d.worker != worker and serving.get(d.shard) == worker:
+                found.setdefault(d.shard, d.t - at)
+        return found
+
     def last_event(self, t):
         before = [e.text for e in self.events if e.t <= t]
         return before[-1] if before else ""

@@ -308,10 +308,14 @@ class Application:
 
     def lock(self):
         """The leader's lock, wherever this application keeps it; {} when nobody has it."""
+        return self.coordinator_row("Leader")
+
+    def coordinator_row(self, row):
+        """A row of the coordinator, from the old table of 3.0-3.4 or else from the lease table; {} if there is none."""
         dynamodb = self.backend.dynamodb
         for table, key in ((self.name + "-CoordinatorState", "key"), (self.name, "leaseKey")):
             try:
-                item = dynamodb.get_item(TableName=table, Key={key: {"S": "Leader"}}, ConsistentRead=True).get("Item")
+                item = dynamodb.get_item(TableName=table, Key={key: {"S": row}}, ConsistentRead=True).get("Item")
             except dynamodb.exceptions.ResourceNotFoundException:
                 continue
             if item:

@@ -153,6 +153,7 @@ class Checker:
         self.found = collections.OrderedDict()
         self.prev = None
         self.holes_since = None
+        self.index_missing_since = None
         self.pending = {}
         self.seen_counter = {}
         self.lock = {}
@@ -318,7 +319,10 @@ class Checker:
             g = gsi.get(INDEX)
             ks = [(x["AttributeName"], x["KeyType"]) for x in (g or {}).get("KeySchema", [])]
             if not g or sorted(ks) != [("leaseKey", "RANGE"), ("leaseOwner", "HASH")]:
-                self.bad("G1", INDEX, f"missing or wrong key schema {ks}")
+                # The table is there before its index is.
+                self.index_missing_since = self.index_missing_since or now
+                if g or now - self.index_missing_since >= self.a.hole_grace:
+                    self.bad("G1", INDEX, f"missing or wrong key schema {ks}")
             elif g["Projection"]["ProjectionType"] not in ("KEYS_ONLY", "ALL"):
                 self.bad("G1", INDEX, "projection")
 
@@ -677,7 +681,7 @@ def main():
     p.add_argument("--metrics-table")
     p.add_argument("--watch", type=float, default=0, metavar="SECONDS")
     p.add_argument("--interval", type=float, default=1.0)
-    p.add_argument("--hole-grace", type=float, default=15.0, help="a hole must last this long (watch mode)")
+    p.add_argument("--hole-grace", type=float, default=15.0, help="a hole, or the lack of the index, must last this long (watch mode)")
     p.add_argument("--handoff-limit", type=float, default=75.0,
                    help="handoff timeout 30 s + failover 10 s + one assignment interval 20 s + slack")
     p.add_argument("--stall-limit", type=float, default=0.0, help="0 = off; ~200 covers the loss of a Java leader")
