@@ -157,6 +157,7 @@ class Fleet:
 
     def make(self, make, env=None, **properties):
         """A worker that is not started yet: make is `ours`, `3.5.1`, `3.1.3` or `2.5.4`."""
+        make = self.world.ours if make == "ours" else make
         self.count[make] += 1
         name = "%s-%d" % ("ours" if make == "ours" else "java" + make.replace(".", ""), self.count[make])
         port = worlds.free_port()
@@ -264,9 +265,10 @@ class Fleet:
             {(p.shard, p.number) for p in self.producer.puts[:until]} - self.delivered()), seconds, step=0.3)
 
     def flowing(self, seconds=60):
-        """The first records are out and nothing waits: from here on waits count."""
+        """The first records of every key are out, and everything put until then is at a child."""
+        keys = len(self.producer.next)
+        self.wait_for("a first record of each key", lambda: len(self.producer.puts) >= keys, 30)
         self.settled(seconds)
-        return self
 
     def shared_by(self, *workers, seconds=90, at_least=1):
         """Each of them works on at_least leases, nobody else on any, and no handoff is under way."""

@@ -20,9 +20,10 @@ def command(tools, version):
 
 
 def properties(version, wanted):
-    """The same file for an older daemon: what it cannot know is left out, and the first SDK's provider is named."""
+    """The same file for an older daemon: what it cannot know is left out, and the provider is the first SDK's, under its old name."""
     if not version.startswith("2."):
         return wanted
     kept = {k: v for k, v in wanted.items() if k not in SINCE_3}
-    kept["AwsCredentialsProvider"] = "DefaultAWSCredentialsProviderChain"
+    del kept["AwsCredentialsProvider"]
+    kept["AWSCredentialsProvider"] = "DefaultAWSCredentialsProviderChain"
     return kept

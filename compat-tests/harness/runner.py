@@ -33,8 +33,9 @@ def collect():
 
 
 class Run:
-    def __init__(self, binary, tools, patience, jobs):
+    def __init__(self, binary, tools, patience, jobs, ours="ours", bodies=False):
         self.binary, self.tools, self.patience, self.jobs = binary, tools, patience, jobs
+        self.ours, self.bodies = ours, bodies
         self.lock = threading.Lock()
         self.rows = {}
 
@@ -42,6 +43,7 @@ class Run:
         folder = os.path.join(self.tools.cache, "runs", t["name"])
         shutil.rmtree(folder, ignore_errors=True)
         world = worlds.World(t["name"], folder, self.binary, self.tools, self.patience)
+        world.ours, world.bodies = self.ours, self.bodies
         began, wrong = time.monotonic(), None
         try:
             t["function"](world)

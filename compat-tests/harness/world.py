@@ -85,6 +85,7 @@ class World:
         self.mark = "%s-%s" % (name, uuid.uuid4().hex[:8])
         self.started = []
         self.counter = 0
+        self.ours = "ours"      # who plays our part in a fleet
         self.bodies = False     # whether requests to the table are recorded whole
         self.row = None         # what a table of results says of this test
         os.makedirs(directory, exist_ok=True)

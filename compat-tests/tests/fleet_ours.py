@@ -2,6 +2,8 @@
 from harness.fleet import Fleet
 from harness.runner import test
 
+#: Children that are in the middle of a batch most of the time, so that a fault finds one under way.
+SLOW = dict(ANSWER_SLOWLY="0.3")
 TABLE = ("--require-metrics", "--require-index")
 
 
@@ -45,9 +47,9 @@ def _(world):
 def _(world):
     """SIGSTOP of a worker of ours for longer than the failover time: its successor goes on, it gives nothing to its children after."""
     with Fleet(world, invariants=TABLE) as f:
-        leader = f.start("ours")
+        leader = f.start("ours", env=SLOW)
         f.flowing()
-        frozen = f.start("ours")
+        frozen = f.start("ours", env=SLOW)
         f.shared_by(leader, frozen)
         f.freeze(frozen)
         f.shared_by(leader)
@@ -66,9 +68,9 @@ def _(world):
 def _(world):
     """A worker of ours that cannot reach the table, though the stream, stops at its lease's end and comes back later."""
     with Fleet(world, invariants=TABLE) as f:
-        leader = f.start("ours")
+        leader = f.start("ours", env=SLOW)
         f.flowing()
-        other = f.start("ours")
+        other = f.start("ours", env=SLOW)
         f.shared_by(leader, other)
         f.cut(other)
         f.shared_by(leader)
