@@ -73,8 +73,7 @@ class Watch(threading.Thread):
                 self.broken = e
 
     def look(self):
-        lock = self.app.lock()
-        leader = lock.get("ownerName", {}).get("S") if lock else None
+        leader = self.app.lock().get("ownerName", {}).get("S")
         if not self.leaders or self.leaders[-1][1] != leader:
             self.leaders.append((time.time(), leader))
         if self.leases_only:
@@ -243,7 +242,7 @@ class Fleet:
         try:
             return wait_for(what, both, seconds * self.world.patience, step)
         except Failed as e:
-            raise Failed("%s; owners: %s; lock: %s" % (e, self.holders(), (self.app.lock() or {}).get("ownerName"))) from None
+            raise Failed("%s; owners: %s; lock: %s" % (e, self.holders(), self.app.lock().get("ownerName"))) from None
 
     def holders(self):
         """{worker: leases it works on}, finished ones left out."""
@@ -282,11 +281,12 @@ class Fleet:
 
     def led_by(self, worker, seconds=60):
         self.wait_for("%s to lead" % worker.name,
-                      lambda: (self.app.lock() or {}).get("ownerName", {}).get("S") == worker.name, seconds)
+                      lambda: self.app.lock().get("ownerName", {}).get("S") == worker.name, seconds)
 
     def leader(self):
-        name = (self.app.lock() or {}).get("ownerName", {}).get("S")
-        return next((w for w in self.workers if w.name == name), None)
+        """The living worker that has the lock, or None."""
+        name = self.app.lock().get("ownerName", {}).get("S")
+        return next((w for w in self.workers if w.name == name and not w.over), None)
 
     def client_version(self, version, seconds):
         wanted = "CLIENT_VERSION_" + version
