@@ -17,6 +17,8 @@ PROXY = os.path.join(worlds.COMPAT, "leases", "ddb_proxy.py")
 RING = 1 << 128
 #: A put a key each PACE seconds. Some keys in each shard, so that two are left in the child of a child.
 PACE, KEYS_PER_SHARD = 0.25, 3
+#: Children that are in the middle of a batch most of the time, so that a fault or a handoff finds one under way.
+SLOW = dict(ANSWER_SLOWLY="0.3")
 #: Seconds between two looks of ours at the table.
 LOOK = 0.5
 
@@ -120,7 +122,7 @@ class Fleet:
         failover = int(4000 * max(1.0, world.patience))
         self.properties = {**worlds.QUICK, "failoverTimeMillis": str(failover), "stream": self.stream,
                            "shutdownGraceMillis": "15000", **properties}
-        self.failover = int(self.properties["failoverTimeMillis"]) / 1000
+        self.failover = int(self.properties["failoverTimeMillis"] or 10000) / 1000
         self.proxy = world.spawn("proxy", [sys.executable, PROXY, "--upstream", self.backend.dynamodb_url, "--out",
                                            world.path("requests.jsonl"), *(["--bodies"] if world.bodies else [])],
                                  stdin=subprocess.PIPE)
@@ -203,7 +205,7 @@ class Fleet:
     def thaw(self, worker):
         worker.send(signal.SIGCONT)
         worker.frozen = False
-        return self.note("thaw", worker.name, "SIGCONT of %s" % worker.name)
+        return self.note("back", worker.name, "SIGCONT of %s" % worker.name)
 
     def cut(self, worker):
         text = self.note("crash", worker.name, "%s cut off from the table" % worker.name)
@@ -212,7 +214,7 @@ class Fleet:
 
     def mend(self, worker):
         self._tell_proxy("mend %s" % worker.name)
-        return self.note("mend", worker.name, "%s reaches the table again" % worker.name)
+        return self.note("back", worker.name, "%s reaches the table again" % worker.name)
 
     def split(self, shard):
         text = self.note("reshard", "", "split of %s" % short(shard))

@@ -8,7 +8,7 @@ Session = collections.namedtuple("Session", "t worker session shard begin")
 Stored = collections.namedtuple("Stored", "t worker session shard number")
 #: A record as the producer put it; `t` when the service had taken it.
 Put = collections.namedtuple("Put", "t shard number key n")
-#: Something done to the fleet. `kind` crash: `worker` may leave work behind that is done again.
+#: Something done to the fleet. `kind` crash: from now on `worker` may leave work behind that is done again; back: no longer.
 Event = collections.namedtuple("Event", "t kind worker text")
 
 #: What a worker is allowed after its lease is another's: the clock readings of two processes, and a line in a pipe.
@@ -84,12 +84,20 @@ class Verdict:
         """A record comes again only after the worker that had it was killed, frozen or cut off."""
         wrong = []
         for first, again in self.duplicates():
-            crashed = any(e.kind == "crash" and e.worker == first.worker and e.t <= again.t for e in self.events)
-            if not crashed:
+            if not self.excused(first, again):
                 wrong.append("twice: %s:%d of %s, first at %s, %.1f s later at %s (%s), though nothing happened to %s" % (
                     first.key, first.n, first.shard, first.worker, again.t - first.t, again.worker,
                     self.last_event(again.t), first.worker))
         return wrong
+
+    def excused(self, first, again):
+        """Whether the worker of the first delivery was lost between the two, or before the first and had not come back."""
+        for i, e in enumerate(self.events):
+            if e.kind == "crash" and e.worker == first.worker and e.t <= again.t:
+                back = next((b.t for b in self.events[i:] if b.kind == "back" and b.worker == e.worker), float("inf"))
+                if first.t <= back + OVERLAP:
+                    return True
+        return False
 
     def order_in_a_session(self):
         wrong, at = [], {(s.worker, s.session): s.begin for s in self.sessions}

@@ -1,5 +1,5 @@
 """Mixed fleets with the Java daemon 3.5.1 on one table: joining, leaving, dying, splitting, both leading in turn."""
-from harness.fleet import Fleet
+from harness.fleet import SLOW, Fleet
 from harness.runner import test
 
 JAVA = "3.5.1"
@@ -10,16 +10,16 @@ TABLE = ("--require-metrics", "--require-index")
 def _(world):
     """Ours -> Java 3.5.1 -> ours: join by handoff, leave by SIGTERM, each leading in turn; nothing twice."""
     with Fleet(world, invariants=TABLE) as f:
-        ours = f.start("ours")
+        ours = f.start("ours", env=SLOW)
         f.flowing()
-        java = f.start(JAVA)
+        java = f.start(JAVA, env=SLOW)
         f.shared_by(ours, java)
         f.settled()
         f.stop(ours)
         f.shared_by(java)
         f.led_by(java)
         f.settled()
-        again = f.start("ours")
+        again = f.start("ours", env=SLOW)
         f.shared_by(java, again)
         f.settled()
         f.stop(java)

@@ -1,11 +1,9 @@
 """Fleets of ours alone: starting at one instant, planned stops, a partition, a freeze, lost leaders."""
-from harness.fleet import Fleet
+from harness.fleet import SLOW, Fleet
 from harness.runner import test
 
 #: Seconds beyond the failover time in which every shard is served again: 2 for the daemon, 2 for Python children on a busy machine.
 SERVED_AGAIN = 4
-#: Children that are in the middle of a batch most of the time, so that a fault finds one under way.
-SLOW = dict(ANSWER_SLOWLY="0.3")
 TABLE = ("--require-metrics", "--require-index")
 
 

@@ -36,6 +36,8 @@ def _(world):
             said, judged(**spoilt).broken()))
     crash = [Event(3, "crash", "w1", "kill -9 of w1")]
     check(not judged(events=crash, **BREAKS["twice"]).no_idle_repeats(), "a repeat after a crash was held against the fleet")
+    back = [Event(0.1, "crash", "w1", "SIGSTOP of w1"), Event(0.2, "back", "w1", "SIGCONT of w1")]
+    check(judged(events=back, **BREAKS["twice"]).no_idle_repeats(), "a repeat of what a worker had after its freeze was excused")
     v = judged()
     check(v.waits() == {"a": (2, "SIGTERM of w1"), "b": (5.1 - 5, "SIGTERM of w1")}, "the waits were %s" % v.waits())
     check(v.waits_after("SIGTERM of w1")["a"] == 2, "the wait after the stop was %s" % v.waits_after("SIGTERM of w1"))
