@@ -1,5 +1,7 @@
 """Collects the black-box tests, runs some of them at a time, and tells what came of each."""
 import concurrent.futures
+import contextlib
+import fcntl
 import importlib.util
 import os
 import shutil
@@ -30,6 +32,19 @@ def collect():
         if file.endswith(".py"):
             spec = importlib.util.spec_from_file_location("tests_" + file[:-3], os.path.join(folder, file))
             spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+
+@contextlib.contextmanager
+def only_run(tools):
+    """Waits until no other run of tests is under way in this work tree: two would write into each other's folders."""
+    os.makedirs(tools.cache, exist_ok=True)
+    with open(os.path.join(tools.cache, ".lock"), "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            print("   waiting for another run in this work tree", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 class Run:
