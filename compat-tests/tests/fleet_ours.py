@@ -25,7 +25,7 @@ def _(world):
         f.shared_by(*five)
 
 
-@test("fleet-planned-stops", waits=True)
+@test("fleet-planned-stops", heavy=True, waits=True)
 def _(world):
     """SIGTERM of a follower and of the leader among three: no shard waits for its next worker, nothing twice."""
     with Fleet(world, shards=6, invariants=TABLE) as f:
