@@ -184,6 +184,13 @@ impl World {
         }
     }
 
+    fn settings(&self) -> Coordination {
+        let mut config = Coordination { client_version: self.version, ..coordination(self.interval) };
+        config.table_migration.to_lease_table = self.home == Home::Moving;
+        config.table_migration.complete_after = BAKE;
+        config
+    }
+
     /// Starts one more worker and says where it stands among them.
     pub(crate) fn start(&mut self, manners: Manners) -> usize {
         let name = WorkerId::new(format!("w{}", self.started));
@@ -194,9 +201,7 @@ impl World {
         let polling =
             Polling { max_records: 10, idle: Duration::from_millis(500), reduced_tps_threshold: Duration::ZERO };
         let source = PollingSource::in_memory(self.stream.clone(), polling, INITIAL, self.clock.clone());
-        let mut config = Coordination { client_version: self.version, ..coordination(self.interval) };
-        config.table_migration.to_lease_table = self.home == Home::Moving;
-        config.table_migration.complete_after = BAKE;
+        let config = self.settings();
         let launcher = Launcher {
             worker: name.clone(),
             laws: self.laws.clone(),

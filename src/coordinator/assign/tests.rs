@@ -145,7 +145,8 @@ fn a_finished_lease_finds_a_keeper_but_is_no_load() {
 
 #[test]
 fn throughput_not_counts_decides_where_something_flows() {
-    let table: [(&[(&str, &[f64])], Vec<(String, String)>); 5] = [
+    type Carried = &'static [(&'static str, &'static [f64])];
+    let table: [(Carried, Vec<(String, String)>); 5] = [
         (&[("a", &[10.0, 10.0]), ("b", &[10.0, 10.0])], expected([])),
         (&[("a", &[60.0]), ("b", &[20.0, 20.0, 20.0])], expected([])), // three against one, but even
         (&[("a", &[65.0]), ("b", &[20.0, 20.0, 20.0])], expected([])), // within a tenth
