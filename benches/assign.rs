@@ -2,7 +2,9 @@
 //!
 //! Prints the median of some plans of each kind, and fails where one takes 50 ms or more in a release build.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use multilangd::config::Balancing;
 use multilangd::coordinator::assign::{FleetView, Need, plan};
