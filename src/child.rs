@@ -1,6 +1,8 @@
 //! One child program: the seam between a shard's consumer and the process that handles its records.
 
+use std::fmt;
 use std::process::ExitStatus;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -71,6 +73,36 @@ pub trait Child: Send {
     /// Cancel-safe.
     async fn receive(&mut self) -> std::io::Result<Option<Vec<u8>>>;
 
+    /// Waits until it has ended, or closed its standard output, though nothing is asked of it. What it prints meanwhile
+    /// is kept for [`Self::receive`]. Cancel-safe.
+    async fn gone(&mut self);
+
     /// Closes its standard input, logs and drops what it still prints, and waits for its exit, without limit.
     async fn close(&mut self) -> std::io::Result<ExitStatus>;
+
+    /// Ends a child that has failed: after the end of its input it is told to terminate (SIGTERM), `patience` later it
+    /// is killed, both with everything in its process group.
+    async fn end(&mut self, patience: Duration) -> Death;
+}
+
+/// What is known of a child that has ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Death {
+    /// Exit code or signal, if it could be had.
+    pub status: Option<ExitStatus>,
+    /// The last lines of its standard error, oldest first, each cut to a readable length.
+    pub last_words: Vec<String>,
+}
+
+/// To be put behind a sentence about the child.
+impl fmt::Display for Death {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(status) = self.status {
+            write!(f, "; it ended with {status}")?;
+        }
+        if !self.last_words.is_empty() {
+            write!(f, "; its last words on standard error: {:?}", self.last_words.join(" | "))?;
+        }
+        Ok(())
+    }
 }

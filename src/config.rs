@@ -1,6 +1,6 @@
 //! The validated configuration of one daemon.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ mod worker_id;
 pub use effective::SAFE_GRACE;
 pub use environment::Environment;
 pub use origin::{Origin, Setting};
-pub use own::{Compatibility, ProtocolLevel};
+pub use own::{Compatibility, ProtocolLevel, WhenChildFails};
 pub use report::{Fault, LoadError, Stage, Warning};
 pub use resolve::{Loaded, load, load_bytes};
 pub use resolved::Resolved;
@@ -304,6 +304,11 @@ pub struct Processing {
     pub protocol_level: ProtocolLevel,
     /// `multilangd.checkpointAtShardEnd`: whether the end of a shard is stored for a child that cannot do it.
     pub checkpoint_at_shard_end: bool,
+    /// `multilangd.childFailure`: what follows when a child dies, answers wrongly or is late.
+    pub when_child_fails: WhenChildFails,
+    /// `multilangd.childRestartLimit`: failures of a shard in a row, without a checkpoint in between, that end the
+    /// daemon.
+    pub child_restart_limit: NonZeroU32,
 }
 
 /// Settings of the lease table when it must be created.

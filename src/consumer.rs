@@ -9,25 +9,25 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::child::{ChildLauncher, LaunchError};
+use crate::child::ChildLauncher;
 use crate::config::{Compatibility, Processing};
-use crate::consumer::talk::ChildFailure;
-use crate::consumer::task::ShardTask;
-use crate::coordinator::Assignment;
-use crate::coordinator::renew::HeldLease;
-use crate::lease::{Lease, LeaseStore};
+use crate::lease::LeaseStore;
 use crate::progress::Progress;
-use crate::record::deaggregate::Fault;
 use crate::retrieval::RecordSource;
 use crate::retrieval::prefetch::PrefetchLimits;
-use crate::types::ShardId;
 
+mod attempts;
 mod end;
+mod failure;
+mod lives;
 mod parent;
 pub mod talk;
 mod task;
 #[cfg(test)]
 mod testing;
+
+pub use failure::{ChildFailure, Failure};
+pub use lives::consume;
 
 /// What all consumers of a worker share.
 pub struct Shared {
@@ -65,62 +65,11 @@ pub struct Stops {
 pub enum Outcome {
     /// The shard was read to its end and checkpointed so. The lease is still ours.
     Finished,
-    /// The shard was read to its end, and the child did not checkpoint that. The lease is still ours.
+    /// The shard was read to its end, and the child did not checkpoint that. The lease is still ours. Final in strict
+    /// mode only.
     EndNotCheckpointed,
     /// The lease was lost, or given to whom it was wanted by.
     LeaseGone,
-    /// The child could not be started or failed. The lease is given back.
+    /// The child could not be started or failed, for the last time. The lease is given back.
     Failed(Failure),
-}
-
-/// Why a consumer could not go on.
-#[derive(Debug, thiserror::Error)]
-pub enum Failure {
-    /// The child could not be started.
-    #[error(transparent)]
-    Launch(#[from] LaunchError),
-    /// The child died, answered wrongly, or did not answer.
-    #[error("child of shard `{shard}` failed: {failure}")]
-    Child {
-        /// The shard.
-        shard: ShardId,
-        /// What it did.
-        failure: ChildFailure,
-    },
-    /// An aggregated record is damaged, and Java's way is wanted.
-    #[error("aggregated record of shard `{shard}` is damaged, which stops the Java daemon: {fault}")]
-    Damaged {
-        /// The shard.
-        shard: ShardId,
-        /// What is wrong with it.
-        fault: Fault,
-    },
-    /// The reader of the shard ended without reaching the shard's end, which it must not.
-    #[error("reading shard `{shard}` ended by itself; this is a bug, please report it")]
-    ReaderGone {
-        /// The shard.
-        shard: ShardId,
-    },
-}
-
-impl Failure {
-    /// Whether a child did not answer in time.
-    #[must_use]
-    pub fn is_timeout(&self) -> bool {
-        matches!(self, Self::Child { failure: ChildFailure::TimedOut { .. }, .. })
-    }
-}
-
-/// Runs the consumer of one shard to its end.
-pub async fn consume(shared: Arc<Shared>, lease: Lease, held: HeldLease, stops: Stops) -> Outcome {
-    let mut task = ShardTask::new(shared, Assignment { lease, held });
-    let outcome = tokio::select! {
-        biased;
-        () = stops.now.cancelled() => None,
-        outcome = task.run(&stops.gracefully) => Some(outcome),
-    };
-    match outcome {
-        Some(outcome) => outcome,
-        None => task.abandon().await,
-    }
 }

@@ -12,6 +12,8 @@ pub enum ShardState {
     Initializing,
     /// Records flow.
     Processing,
+    /// The child failed; a fresh one is started after a wait.
+    Restarting,
     /// The child was asked to stop.
     ShutdownRequested,
     /// The end was reached and is being told to the child.

@@ -10,14 +10,12 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, info, info_span, warn};
 
-use crate::backoff::Backoff;
 use crate::config::Compatibility;
 use crate::consumer::{Failure, Outcome, Shared, Stops, consume};
-use crate::coordinator::renew::{HeldLease, Standing, chain};
+use crate::coordinator::renew::{HeldLease, chain};
 use crate::coordinator::start::{StartError, prepare};
 use crate::coordinator::{Assignment, Coordinator, Fleet};
 use crate::lease::{ClientVersion, Lease};
-use crate::types::ShardId;
 
 /// How often the wait between two attempts to start goes into the time they may take in all, about what Java's 20
 /// attempts take (Source: KCL 3.x `maxInitializationAttempts`).
@@ -28,8 +26,6 @@ const HALT_LIMIT: Duration = Duration::from_secs(2);
 const SETTLED: Duration = Duration::from_secs(5);
 /// Shards that such a line names.
 const SHARDS_TOLD: usize = 100;
-/// Waits before a shard whose end was not checkpointed is read again with a fresh child.
-const END_RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 
 /// Why a worker ended other than by being told to.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +33,7 @@ pub enum WorkerError {
     /// It could not join the fleet.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// A child failed.
+    /// A child failed, for the last time that is allowed.
     #[error(transparent)]
     Consumer(#[from] Failure),
     /// The coordination ended by itself.
@@ -75,7 +71,6 @@ impl Worker {
             stops: Stops::default(),
             consumers: JoinSet::new(),
             employed: BTreeMap::new(),
-            restarts: BTreeMap::new(),
             coordinator,
         };
         let result = crew.work(assignments, stop).await;
@@ -121,8 +116,6 @@ struct Crew {
     consumers: JoinSet<Ended>,
     /// Who is at work on what, and the sign that it has ended.
     employed: BTreeMap<Id, (HeldLease, CancellationToken)>,
-    /// How often in a row a shard's end was not checkpointed.
-    restarts: BTreeMap<ShardId, u32>,
     coordinator: Coordinator,
 }
 
@@ -157,7 +150,7 @@ impl Crew {
                     }
                 },
                 assignment = assignments.recv() => match assignment {
-                    Some(Assignment { lease, held }) => self.employ(lease, held, Duration::ZERO),
+                    Some(Assignment { lease, held }) => self.employ(lease, held),
                     None => return Err(WorkerError::CoordinatorGone),
                 },
             }
@@ -175,9 +168,9 @@ impl Crew {
         info!("Current stream shard assignments: {}{more}", shards.join(", "));
     }
 
-    /// Puts a consumer to work after `delay`, and not before every earlier one of the same shard has ended: a lease
-    /// that was lost may come back while the child is still busy with a batch.
-    fn employ(&mut self, lease: Lease, held: HeldLease, delay: Duration) {
+    /// Puts a consumer to work, though not before every earlier one of the same shard has ended: a lease that was lost
+    /// may come back while the child is still busy with a batch.
+    fn employ(&mut self, lease: Lease, held: HeldLease) {
         let (shared, stops) = (self.shared.clone(), self.stops.clone());
         let earlier = self.employed.values().filter(|(earlier, _)| earlier.shard() == held.shard());
         let earlier: Vec<CancellationToken> = earlier.map(|(_, ended)| ended.clone()).collect();
@@ -190,7 +183,6 @@ impl Crew {
                 for consumer in &earlier {
                     consumer.cancelled().await;
                 }
-                sleep(delay).await;
             };
             tokio::select! {
                 biased;
@@ -205,31 +197,20 @@ impl Crew {
         self.employed.insert(task.id(), (ours, ended));
     }
 
-    fn note(&mut self, mut lease: Lease, held: HeldLease, outcome: Outcome) -> Result<(), Failure> {
-        let shard = lease.shard.clone();
+    fn note(&mut self, lease: Lease, held: HeldLease, outcome: Outcome) -> Result<(), Failure> {
         match outcome {
             Outcome::Finished => {
-                self.restarts.remove(&shard);
                 self.shared.ended.notify_waiters();
                 self.coordinator.finished(&held);
             }
             Outcome::LeaseGone => {
-                self.restarts.remove(&shard);
                 self.coordinator.released(&held);
                 self.coordinator.poke();
             }
-            Outcome::EndNotCheckpointed if self.shared.compatibility == Compatibility::Strict => {
-                error!(%shard, "the shards that follow wait for ever, as with Java; restart the daemon");
+            Outcome::EndNotCheckpointed => {
+                let failure = Failure::EndNotCheckpointed { shard: lease.shard };
+                error!(%failure, "the shards that follow wait for ever, as with Java; restart the daemon");
             }
-            Outcome::EndNotCheckpointed if held.standing() != Standing::Lost => {
-                let times = self.restarts.entry(shard.clone()).or_default();
-                *times += 1;
-                let delay = END_RETRY.jittered(*times);
-                warn!(%shard, times, ?delay, "reading the end of the shard again with a fresh child");
-                lease.checkpoint = held.last_checkpoint();
-                self.employ(lease, held, delay);
-            }
-            Outcome::EndNotCheckpointed => self.coordinator.released(&held),
             Outcome::Failed(failure) => {
                 self.coordinator.released(&held);
                 return Err(failure);

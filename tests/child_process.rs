@@ -188,6 +188,56 @@ async fn dropping_a_child_kills_it_with_its_own_children() {
     assert!(dies(&grandchild).await, "grandchild {grandchild}");
 }
 
+const NO_TIME: Duration = Duration::from_millis(300);
+
+#[tokio::test]
+async fn a_failed_child_may_end_in_its_own_way_when_it_is_told_to_terminate() {
+    let mut child =
+        start(&["sh", "-c", "trap 'echo last words >&2; exit 3' TERM; echo up; while :; do sleep 0.05; done"]).await;
+    assert_eq!(line(&mut *child).await.unwrap(), "up");
+    let death = timeout(PATIENCE, child.end(PATIENCE)).await.expect("an end in time");
+    assert_eq!((death.status.unwrap().code(), death.last_words.last().unwrap().as_str()), (Some(3), "last words"));
+}
+
+#[tokio::test]
+async fn a_failed_child_that_does_not_care_is_killed_with_its_own_children() {
+    let mut child = start(&["sh", "-c", "trap '' TERM; sleep 600 & echo $!; echo $$; while :; do wait; done"]).await;
+    let (grandchild, leader) = (line(&mut *child).await.unwrap(), line(&mut *child).await.unwrap());
+    let death = timeout(PATIENCE, child.end(NO_TIME)).await.expect("an end in time");
+    assert_eq!(death.status.unwrap().signal(), Some(9));
+    assert!(dies(&leader).await && dies(&grandchild).await);
+}
+
+#[tokio::test]
+async fn what_a_failed_child_leaves_behind_is_killed_and_its_status_is_its_own() {
+    let mut child = start(&["sh", "-c", "trap '' TERM; sleep 600 & echo $!; exit 7"]).await;
+    let grandchild = line(&mut *child).await.unwrap();
+    let death = timeout(PATIENCE, child.end(NO_TIME)).await.expect("an end in time");
+    assert_eq!(death.status.unwrap().code(), Some(7));
+    assert!(dies(&grandchild).await);
+}
+
+#[tokio::test]
+async fn a_child_that_ends_unasked_is_noticed_and_what_it_said_is_kept() {
+    let mut child = start(&["sh", "-c", "read line; echo one; echo two; exit 4"]).await;
+    assert!(timeout(NO_TIME, child.gone()).await.is_err(), "it is there");
+    child.send(b"go\n").await.unwrap();
+    timeout(PATIENCE, child.gone()).await.expect("noticed in time");
+    assert_eq!((line(&mut *child).await.unwrap(), line(&mut *child).await.unwrap()), ("one".into(), "two".into()));
+    assert_eq!(line(&mut *child).await, None);
+    assert_eq!(child.end(NO_TIME).await.status.unwrap().code(), Some(4));
+}
+
+#[tokio::test]
+async fn a_child_that_closes_its_output_or_leaves_it_to_another_is_gone() {
+    let mut child = start(&["sh", "-c", "exec >&-; exec sleep 600"]).await;
+    timeout(PATIENCE, child.gone()).await.expect("noticed in time");
+    let mut child = start(&["sh", "-c", "sleep 600 & echo $!; exit 0"]).await;
+    let grandchild = line(&mut *child).await.unwrap();
+    timeout(PATIENCE, child.gone()).await.expect("noticed in time");
+    assert!(dies(&grandchild).await);
+}
+
 /// Runs `test` of this binary as a process of its own.
 fn role(test: &str) -> tokio::process::Command {
     let mut command = tokio::process::Command::new(std::env::current_exe().unwrap());

@@ -7,6 +7,7 @@ Environment
   HANG_ON      an action at which it stops answering and reading for ever, signals and end of input included
   FORGET_ON    an action at which it does not checkpoint
   FAIL_ON      an action at which it ends with code 7
+  CRASH_SHARD  a shard whose children die of a signal, whatever they are at, CRASH_AFTER seconds after `initialize`
   ANSWER_SLOWLY seconds to wait before each answer to processRecords
 """
 import base64
@@ -57,6 +58,8 @@ while True:
     if action == "initialize":
         shard = message["shardId"]
         note(action, sequence=message["sequenceNumber"], sub=message["subSequenceNumber"])
+        if shard == os.environ.get("CRASH_SHARD"):
+            signal.setitimer(signal.ITIMER_REAL, float(os.environ["CRASH_AFTER"]))
     elif action == "processRecords":
         records = message["records"]
         note(action, behind=message["millisBehindLatest"],

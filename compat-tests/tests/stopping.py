@@ -97,19 +97,6 @@ def _(world):
     daemon.no_children(2, "after kill -9 of the daemon")
 
 
-@test("child-dies")
-def _(world):
-    """A child that dies ends the daemon with 1, as in Java, and the leases are given back."""
-    backend = world.embedded()
-    stream, app = backend.stream("dying", 2), backend.application("dying-app")
-    stream.put_to_all("one")
-    daemon = world.daemon(app, stream=stream, env=dict(FAIL_ON="processRecords"), **worlds.QUICK).start()
-    code, _ = daemon.ended(90 * world.patience)
-    check(code == 1, "the exit code was %s, not 1" % code)
-    daemon.no_children(2, "after the end of the daemon")
-    check(not app.given_back(), app.given_back())
-
-
 @test("restart")
 def _(world):
     """After SIGTERM the next worker starts at once, at the stored checkpoint, and nothing comes twice."""

@@ -4,10 +4,11 @@
 //! Source: PROTOCOL.md section 1, run with `LC_ALL=C`.
 
 use std::process::ExitStatus;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::child::{Child, ChildLauncher, LaunchError};
+use crate::child::{Child, ChildLauncher, Death, LaunchError};
 use crate::types::ShardId;
 
 /// Whether the variables of a locale, the strongest first, leave Java 17 with US-ASCII.
@@ -44,8 +45,16 @@ impl Child for AsciiChild {
         Ok(line.map(|line| if line.is_ascii() { line } else { replaced(&line) }))
     }
 
+    async fn gone(&mut self) {
+        self.0.gone().await;
+    }
+
     async fn close(&mut self) -> std::io::Result<ExitStatus> {
         self.0.close().await
+    }
+
+    async fn end(&mut self, patience: Duration) -> Death {
+        self.0.end(patience).await
     }
 }
 

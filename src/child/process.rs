@@ -10,22 +10,25 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::io::{AsyncRead, AsyncWriteExt};
+use rustix::process::Pid;
+use tokio::io::AsyncWriteExt;
 use tokio::process::{ChildStdin, ChildStdout, Command};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tracing::{Instrument, debug, debug_span, info};
+use tracing::{debug, debug_span, info};
 
-use crate::child::{Child, ChildLauncher, LaunchError};
+use crate::child::{Child, ChildLauncher, Death, LaunchError};
 use crate::record::utf8::java_text;
 use crate::types::ShardId;
 
+mod end;
 mod lines;
 mod program;
+mod stderr;
 
 use lines::LineReader;
+use stderr::Stderr;
 
 /// Lines of a child have no limit.
 const WHOLE_LINE: usize = usize::MAX;
@@ -36,6 +39,9 @@ const PIECE: usize = 1024 * 1024;
 /// What a child may print while it is being written to; a child that does not read its input until it has printed
 /// more than this stands still.
 const MAX_AHEAD: usize = 64 * 1024 * 1024;
+
+/// What an idle child may print before it is read no further: what a pipe holds.
+const IDLE_AHEAD: usize = 64 * 1024;
 
 /// How long after a child's exit its last words are awaited. They are in the pipe by then; only a process that
 /// inherited the pipe from the child can hold it open, and a Java daemon would wait for that one.
@@ -180,23 +186,24 @@ fn die_with_parent(_command: &mut Command) {}
 #[derive(Debug)]
 struct ProcessChild {
     process: tokio::process::Child,
-    leash: Leash,
+    /// The process group that it leads, unless its leash is loose.
+    group: Option<Pid>,
     stdin: Option<ChildStdin>,
     stdout: Option<LineReader<ChildStdout>>,
-    /// Copies its standard error to ours.
-    stderr: JoinSet<()>,
+    stderr: Stderr,
 }
 
 impl ProcessChild {
     fn new(mut process: tokio::process::Child, shard: &ShardId, leash: Leash) -> Self {
-        let mut stderr = JoinSet::new();
+        let mut stderr = Stderr::default();
         if let Some(pipe) = process.stderr.take() {
-            let span = debug_span!("child", %shard, pid = process.id());
-            stderr.spawn(pass_on(LineReader::new(pipe), tokio::io::stderr()).instrument(span));
+            stderr.pass_on(pipe, debug_span!("child", %shard, pid = process.id()));
         }
+        let pid = process.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        let group = pid.filter(|_| leash == Leash::Tight);
         let stdin = process.stdin.take();
         let stdout = process.stdout.take().map(LineReader::new);
-        Self { process, leash, stdin, stdout, stderr }
+        Self { process, group, stdin, stdout, stderr }
     }
 }
 
@@ -227,6 +234,27 @@ impl Child for ProcessChild {
         }
     }
 
+    /// A shell may have left a process behind that holds the pipes, so the exit counts, too. Reading ahead is bounded:
+    /// a child that prints without being asked fills its own pipe.
+    async fn gone(&mut self) {
+        let Some(stdout) = &mut self.stdout else { return };
+        let closed = async {
+            while !stdout.is_at_end() && stdout.waiting() < IDLE_AHEAD {
+                if stdout.fill().await.is_err() {
+                    return; // what cannot be read is told at the next message
+                }
+            }
+            if !stdout.is_at_end() {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = closed => {}
+            _ = self.process.wait() => self.kill_group(), // at once: its number may be given to another soon
+        }
+    }
+
     async fn close(&mut self) -> std::io::Result<ExitStatus> {
         drop(self.stdin.take());
         let stdout = self.stdout.take();
@@ -236,7 +264,7 @@ impl Child for ProcessChild {
             }
         };
         let last_words = async {
-            tokio::join!(drain, async { while self.stderr.join_next().await.is_some() {} });
+            tokio::join!(drain, self.stderr.ended());
         };
         tokio::pin!(last_words);
         tokio::select! {
@@ -249,18 +277,16 @@ impl Child for ProcessChild {
             }
         }
     }
+
+    async fn end(&mut self, patience: Duration) -> Death {
+        self.end_by_force(patience).await
+    }
 }
 
 impl Drop for ProcessChild {
     fn drop(&mut self) {
-        if self.leash == Leash::Loose {
-            return;
-        }
-        // not reaped yet, so the number still belongs to the child's group
-        let group = self.process.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
-        if let Some(group) = group {
-            // an error means that nobody is left in it
-            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        if self.process.id().is_some() {
+            self.kill_group(); // not reaped yet, so the number still belongs to the child's group
         }
     }
 }
@@ -279,45 +305,4 @@ async fn log_rest(mut stdout: LineReader<ChildStdout>) {
     if count > LOGGED_LINES {
         info!(count = count - LOGGED_LINES, "skipped more lines of a closed child");
     }
-}
-
-/// Copies a child's standard error to ours, line by line, each in one piece.
-///
-/// Source: LOGGING.md section 1: people read their application's log there. The log itself has each line once, at
-/// debug.
-async fn pass_on(mut stderr: LineReader<impl AsyncRead + Unpin>, mut ours: impl tokio::io::AsyncWrite + Unpin) {
-    while let Ok(Some(mut line)) = stderr.next(PIECE).await {
-        // runbooks look for these words; the reference has the line at error, and a second time as we pass it on
-        debug!("Received error line from subprocess [{}]", java_text(&line));
-        line.push(b'\n');
-        // if ours is closed there is nobody to tell, and the child must not block
-        if ours.write_all(&line).await.is_ok() {
-            drop(ours.flush().await);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn standard_error_is_passed_on_line_by_line_as_it_is() {
-        let given: &[u8] = b"one\ntwo\xff\r\n\nthree";
-        let mut ours = Vec::new();
-        pass_on(LineReader::new(given), &mut ours).await;
-        assert_eq!(ours, b"one\ntwo\xff\n\nthree\n");
-    }
-
-    #[tokio::test]
-    async fn a_line_without_end_is_passed_on_in_pieces() {
-        let given = vec![b'x'; PIECE * 2 + 5];
-        let mut ours = Vec::new();
-        pass_on(LineReader::new(given.as_slice()), &mut ours).await;
-        assert_eq!(ours.iter().filter(|byte| **byte == b'x').count(), given.len());
-        assert!(ours.split(|byte| *byte == b'\n').all(|piece| piece.len() <= PIECE + READ_AHEAD));
-    }
-
-    /// A piece may exceed its limit by what one read brought.
-    const READ_AHEAD: usize = 64 * 1024;
 }

@@ -7,14 +7,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::bean::{Bean, Value};
-use super::own::Own;
+use super::own::{DEFAULT_RESTART_LIMIT, Own};
 use super::report::Report;
 use super::resolved::{self, LeaseManagementConfig, Resolved, Specific, real_json};
 use super::worker_id;
 use super::{
     Balancing, ClientVersionConfig, Compatibility, Config, Coordination, CpuSampling, Credentials, CredentialsProvider,
     Environment, FanOut, Polling, Processing, ProtocolLevel, Retrieval, Surroundings, TableMigrationSettings,
-    TableSettings,
+    TableSettings, WhenChildFails,
 };
 use crate::types::{InitialPosition, WorkerId};
 
@@ -52,6 +52,8 @@ pub(super) fn config(
     let processing = Processing {
         protocol_level: own.protocol_level,
         checkpoint_at_shard_end: own.checkpoint_at_shard_end,
+        when_child_fails: own.when_child_fails,
+        child_restart_limit: own.child_restart_limit,
         ..processing(resolved, bean, grace_given, &mut take)
     };
     Config {
@@ -302,6 +304,8 @@ fn processing(resolved: &Resolved, bean: &Bean, grace_given: bool, take: &mut Mi
         shutdown_grace,
         protocol_level: ProtocolLevel::default(),
         checkpoint_at_shard_end: false,
+        when_child_fails: WhenChildFails::default(),
+        child_restart_limit: DEFAULT_RESTART_LIMIT,
     }
 }
 

@@ -9,7 +9,10 @@ use serde_json::{Value as Json, json};
 use super::bean::{Bean, Value};
 use super::environment::Defaults;
 use super::keys::{Honoured, KEYS, Key, Kind};
-use super::own::{CHECKPOINT_AT_SHARD_END, COMPATIBILITY, Compatibility, PROTOCOL_LEVEL, ProtocolLevel};
+use super::own::{
+    CHECKPOINT_AT_SHARD_END, CHILD_FAILURE, CHILD_RESTART_LIMIT, COMPATIBILITY, Compatibility, PROTOCOL_LEVEL,
+    ProtocolLevel, WhenChildFails,
+};
 use super::resolved::{Client, Resolved};
 use super::{Config, CredentialsProvider, Retrieval};
 
@@ -101,7 +104,7 @@ pub(super) fn settings(
     settings
 }
 
-fn own(config: &Config, defaults: &Defaults<'_>, entries: &[(String, String)]) -> [Setting; 3] {
+fn own(config: &Config, defaults: &Defaults<'_>, entries: &[(String, String)]) -> [Setting; 5] {
     let in_file = |name: &str| entries.iter().any(|(key, _)| key == name);
     let from = |name: &str| if in_file(name) { Origin::File(name.to_owned()) } else { Origin::Default };
     let flag = defaults.environment.strict;
@@ -132,6 +135,23 @@ fn own(config: &Config, defaults: &Defaults<'_>, entries: &[(String, String)]) -
             origin: from(CHECKPOINT_AT_SHARD_END),
             honoured: Honoured::Yes,
             help: "the end of a shard is stored for a child that cannot, once its last record is checkpointed",
+        },
+        Setting {
+            key: CHILD_FAILURE,
+            value: json!(match config.processing.when_child_fails {
+                WhenChildFails::Restart => "restart",
+                WhenChildFails::Exit => "exit",
+            }),
+            origin: from(CHILD_FAILURE),
+            honoured: Honoured::Yes,
+            help: "a child that fails is followed by a fresh one (restart), or ends the daemon (exit)",
+        },
+        Setting {
+            key: CHILD_RESTART_LIMIT,
+            value: json!(config.processing.child_restart_limit),
+            origin: from(CHILD_RESTART_LIMIT),
+            honoured: Honoured::Yes,
+            help: "failures of a shard in a row, without a checkpoint in between, that end the daemon",
         },
     ]
 }

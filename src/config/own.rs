@@ -1,5 +1,7 @@
 //! Keys of our own, all under `multilangd.`, which the Java daemon ignores silently: one file serves a mixed fleet.
 
+use std::num::NonZeroU32;
+
 use super::environment::Environment;
 use super::report::{Report, Stage};
 use super::values;
@@ -16,6 +18,23 @@ pub(super) const PROTOCOL_LEVEL: &str = "multilangd.protocolLevel";
 /// nothing that the child has not claimed itself, and no record can be lost by it. A child that is behind is started
 /// again from its checkpoint, as without this key: its processor must checkpoint the last record of each batch.
 pub(super) const CHECKPOINT_AT_SHARD_END: &str = "multilangd.checkpointAtShardEnd";
+
+/// `restart` (default) or `exit`: what follows when a child dies, answers wrongly or is late.
+pub(super) const CHILD_FAILURE: &str = "multilangd.childFailure";
+/// How many failures of one shard's children in a row, without a checkpoint in between, end the daemon; 1 or more.
+pub(super) const CHILD_RESTART_LIMIT: &str = "multilangd.childRestartLimit";
+/// With the waits in between, about ten seconds of failures: a supervisor should hear of what does not pass by then.
+pub(super) const DEFAULT_RESTART_LIMIT: NonZeroU32 = NonZeroU32::new(5).expect("five is not zero");
+
+/// What follows when a child dies, answers wrongly or is late (`multilangd.childFailure`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenChildFails {
+    /// A fresh child begins at the last checkpoint; other shards run on.
+    #[default]
+    Restart,
+    /// The daemon gives everything back and ends with exit code 1, as Java's does.
+    Exit,
+}
 
 /// Which generation of child programs the daemon speaks to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,6 +65,8 @@ pub(super) struct Own {
     pub(super) compatibility: Compatibility,
     pub(super) protocol_level: ProtocolLevel,
     pub(super) checkpoint_at_shard_end: bool,
+    pub(super) when_child_fails: WhenChildFails,
+    pub(super) child_restart_limit: NonZeroU32,
 }
 
 impl Own {
@@ -82,7 +103,30 @@ impl Own {
                 false
             }
         };
-        Self { compatibility, protocol_level, checkpoint_at_shard_end }
+        let is_strict = compatibility == Compatibility::Strict;
+        let when_child_fails = match value_of(CHILD_FAILURE) {
+            Some("restart") if is_strict => {
+                let message =
+                    format!("`{CHILD_FAILURE} = restart`: has no effect in strict mode, where `exit` is used");
+                report.warn(CHILD_FAILURE, message);
+                WhenChildFails::Exit
+            }
+            None | Some("restart") if !is_strict => WhenChildFails::Restart,
+            None | Some("exit") => WhenChildFails::Exit,
+            Some(other) => {
+                refuse(CHILD_FAILURE, other, "restart or exit", report);
+                WhenChildFails::default()
+            }
+        };
+        let child_restart_limit = match value_of(CHILD_RESTART_LIMIT).map(|text| (text, text.parse())) {
+            None => DEFAULT_RESTART_LIMIT,
+            Some((_, Ok(limit))) => limit,
+            Some((text, Err(_))) => {
+                refuse(CHILD_RESTART_LIMIT, text, "a number from 1 to 4294967295", report);
+                DEFAULT_RESTART_LIMIT
+            }
+        };
+        Self { compatibility, protocol_level, checkpoint_at_shard_end, when_child_fails, child_restart_limit }
     }
 }
 

@@ -175,6 +175,37 @@ fn the_end_of_a_shard_is_left_to_the_child_unless_the_file_says_otherwise() {
 }
 
 #[test]
+fn a_child_that_fails_is_started_again_unless_the_file_or_strict_mode_says_otherwise() {
+    let when =
+        |lines: &str, strict| outcome(&format!("{BASE}{lines}\n"), strict).unwrap().config.processing.when_child_fails;
+    let table = [
+        ("", false, WhenChildFails::Restart),
+        ("multilangd.childFailure = restart ", false, WhenChildFails::Restart),
+        ("multilangd.childFailure = exit", false, WhenChildFails::Exit),
+        ("multilangd.compatibility = strict", false, WhenChildFails::Exit),
+        ("", true, WhenChildFails::Exit),
+        ("multilangd.childFailure = restart", true, WhenChildFails::Exit),
+    ];
+    for (lines, strict, expected) in table {
+        assert_eq!(when(lines, strict), expected, "{lines} {strict}");
+    }
+    let said = warnings("multilangd.compatibility = strict\nmultilangd.childFailure = restart");
+    assert!(said.iter().any(|said| said.contains("`multilangd.childFailure = restart`: has no effect")), "{said:?}");
+    assert_eq!(fault_keys(&refused("multilangd.childFailure = ignore")), ["multilangd.childFailure"]);
+}
+
+#[test]
+fn the_limit_of_restarts_is_a_number_above_zero() {
+    let limit = |line: &str| with(line).config.processing.child_restart_limit.get();
+    assert_eq!((limit(""), limit("multilangd.childRestartLimit = 12 ")), (5, 12));
+    for value in ["0", "-1", "five", "", "99999999999"] {
+        let fault = &refused(&format!("multilangd.childRestartLimit = {value}")).faults[0];
+        let expected = format!("`multilangd.childRestartLimit = {value}`: expected a number from 1");
+        assert!(fault.message.starts_with(&expected), "{fault}");
+    }
+}
+
+#[test]
 fn an_unknown_or_mistyped_own_key_is_refused() {
     for line in ["multilangd.compatability = strict", "multilangd.foo = 1", "Multilangd.compatibility = strict"] {
         assert_eq!(refused(line).faults.len(), 1, "{line}");

@@ -8,73 +8,19 @@ use tracing::{debug, info, warn};
 use crate::checkpoint::{CheckpointError, CheckpointRejected, Checkpointer, Decision};
 use crate::child::exchange::{Skipped, Step, step_at};
 use crate::child::message::Action;
-use crate::child::{Child, dialect, encode};
+use crate::child::{Child, Death, dialect, encode};
 use crate::config::ProtocolLevel;
+use crate::consumer::ChildFailure;
 use crate::coordinator::renew::{HeldLease, NotStored, chain};
 use crate::progress::Progress;
 use crate::types::{Checkpoint, ShardId};
 
 /// Unexpected lines of a child that are logged at info before the rest goes to debug, a message.
 const LINES_LOGGED: u32 = 20;
+/// How long a child that failed may take to end once it was told to terminate.
+const FAILED_CHILD_LIMIT: Duration = Duration::from_secs(5);
 /// Longest piece of an unexpected line that is logged, in bytes.
 const LINE_SHOWN: usize = 512;
-
-/// What a child did that ends its conversation.
-#[derive(Debug, thiserror::Error)]
-pub enum ChildFailure {
-    /// It closed its output, most likely because it died.
-    #[error("it ended its output before it answered `{awaited}`; look for its last words on standard error")]
-    Ended {
-        /// What it was told.
-        awaited: Action,
-    },
-    /// It answered something else.
-    #[error("it answered `{}` to `{awaited}`; expected responseFor \"{awaited}\"", .answered.as_deref().unwrap_or("null"))]
-    WrongAnswer {
-        /// What it was told.
-        awaited: Action,
-        /// What it said.
-        answered: Option<String>,
-    },
-    /// It sent JSON `null`.
-    #[error("it sent the line `null` in answer to `{awaited}`; expected a status message")]
-    Null {
-        /// What it was told.
-        awaited: Action,
-    },
-    /// A message could not be written.
-    #[error("`{message}` could not be written to it: {source}")]
-    Write {
-        /// What was to be written.
-        message: &'static str,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// Its output could not be read.
-    #[error("its answer to `{awaited}` could not be read: {source}")]
-    Read {
-        /// What it was told.
-        awaited: Action,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// It did not answer in time.
-    #[error("Timedout to get status message for {awaited} action: no answer within {limit:?} (timeoutInSeconds)")]
-    TimedOut {
-        /// What it was told.
-        awaited: Action,
-        /// The limit.
-        limit: Duration,
-    },
-}
-
-impl ChildFailure {
-    /// Whether the child is simply gone.
-    #[must_use]
-    pub fn is_end(&self) -> bool {
-        matches!(self, Self::Ended { .. } | Self::Write { .. })
-    }
-}
 
 /// Whether the child may checkpoint while it answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -250,6 +196,16 @@ impl Conversation {
             }
             _ => debug!(%shard, line = %shown, "Skipping unexpected line on STDOUT for shard {shard}"),
         }
+    }
+
+    /// Waits until the child has ended though nothing is asked of it. Cancel-safe, and takes nothing of what it says.
+    pub async fn gone(&mut self) {
+        self.child.gone().await;
+    }
+
+    /// Ends a child that has failed, by force if need be.
+    pub async fn end_by_force(mut self) -> Death {
+        self.child.end(FAILED_CHILD_LIMIT).await
     }
 
     /// Closes the child's input and waits for its end; kills it after `limit`.

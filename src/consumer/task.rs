@@ -12,12 +12,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use crate::child::message::Action;
-use crate::child::{dialect, encode};
-use crate::config::Compatibility;
+use crate::child::{Death, dialect, encode};
+use crate::config::{Compatibility, WhenChildFails};
 use crate::consumer::end::hand_on;
 use crate::consumer::parent::wait_for_parents;
-use crate::consumer::talk::{ChildFailure, Conversation};
-use crate::consumer::{Failure, Outcome, Shared};
+use crate::consumer::talk::Conversation;
+use crate::consumer::{ChildFailure, Failure, Outcome, Shared};
 use crate::coordinator::Assignment;
 use crate::coordinator::renew::{HeldLease, Standing};
 use crate::lease::Lease;
@@ -29,8 +29,10 @@ use crate::retrieval::prefetch::Prefetch;
 use crate::stream::ChildShard;
 use crate::types::Checkpoint;
 
-/// How long a child that failed may take to end once its input is closed.
-const FAILED_CHILD_LIMIT: Duration = Duration::from_secs(5);
+/// How long a child that forgot the end of its shard may take to end, as a fresh one waits for it.
+const RETRY_LIMIT: Duration = Duration::from_secs(5);
+/// How long any other child may take to end once its input is closed: the shard may come back to us, and waits.
+const CLOSED_LIMIT: Duration = Duration::from_secs(60);
 /// How long everything may take when the time for a graceful stop is over.
 const ABANDON_LIMIT: Duration = Duration::from_millis(500);
 /// How often a Java worker compares its consumers with its leases; in between a consumer goes on without one
@@ -133,6 +135,10 @@ impl ShardTask {
                 biased;
                 call = &mut call => return self.leave(call).await,
                 batch = batches.recv() => batch,
+                // Java notices at the next message only
+                () = gone(&mut self.talk), if self.shared.compatibility == Compatibility::Safe => {
+                    return self.fail_child(ChildFailure::Gone).await;
+                }
             };
             let Some(mut batch) = batch else {
                 return self.fail(Failure::ReaderGone { shard }).await;
@@ -239,7 +245,7 @@ impl ShardTask {
             talk.store_end(&*self.shared.progress).await;
         }
         let is_checkpointed = *talk.checkpointer().last() == Checkpoint::ShardEnd;
-        talk.close(None).await;
+        talk.close(self.limit(if is_checkpointed { CLOSED_LIMIT } else { RETRY_LIMIT })).await;
         if is_checkpointed {
             self.enter(ShardState::Ended);
             return Outcome::Finished;
@@ -247,8 +253,6 @@ impl ShardTask {
         if self.held.standing() == Standing::Lost {
             return Outcome::LeaseGone;
         }
-        error!(%shard, "child did not checkpoint at the end of the shard; it must checkpoint in shardEnded, or, with \
-            multilangd.checkpointAtShardEnd, after its last record, or the shards that follow cannot begin");
         Outcome::EndNotCheckpointed
     }
 
@@ -268,16 +272,23 @@ impl ShardTask {
             self.held.give_back().await;
         }
         let lost = self.tell_end(Action::LeaseLost).await;
+        let stops_all = self.shared.processing.when_child_fails == WhenChildFails::Exit;
+        let has_failed = lost.is_err();
         match (lost, call) {
             (Err(failure), Call::Stop | Call::Wanted) if self.may_be_gone(&failure) => {
                 debug!(%shard, %failure, "child had ended when it was told to leave");
             }
-            (Err(failure), Call::Lost | Call::Wanted) => return self.fail_child(failure).await,
-            (Err(failure), Call::Stop) => warn!(%shard, %failure, "child failed while it was told to leave"),
+            (Err(failure), Call::Lost | Call::Wanted) if stops_all => return self.fail_child(failure).await,
+            (Err(failure), _) => warn!(%shard, %failure, "child failed while it was told to leave"),
             (Ok(()), _) => {}
         }
-        if let Some(talk) = self.talk.take() {
-            talk.close(None).await;
+        match self.talk.take() {
+            Some(talk) if has_failed && self.shared.compatibility == Compatibility::Safe => {
+                let death = talk.end_by_force().await;
+                debug!(%shard, "child that failed while it was told to leave{death}");
+            }
+            Some(talk) => talk.close(self.limit(CLOSED_LIMIT)).await,
+            None => {}
         }
         self.enter(ShardState::Released);
         info!(%shard, "left shard");
@@ -290,26 +301,45 @@ impl ShardTask {
         failure.is_end() && dialect::may_end(level, Action::ShutdownRequested)
     }
 
-    async fn fail_child(&mut self, failure: ChildFailure) -> Outcome {
-        let shard = self.held.shard().clone();
-        self.fail(Failure::Child { shard, failure }).await
+    /// Java waits for the end of a child without limit.
+    fn limit(&self, ours: Duration) -> Option<Duration> {
+        (self.shared.compatibility == Compatibility::Safe).then_some(ours)
     }
 
+    async fn fail_child(&mut self, failure: ChildFailure) -> Outcome {
+        let shard = self.held.shard().clone();
+        self.fail(Failure::Child { shard, failure, death: Death::default() }).await
+    }
+
+    /// Ends the child. The lease is kept if there may be another one, and given back if not.
     async fn fail(&mut self, failure: Failure) -> Outcome {
-        error!(shard = %self.held.shard(), %failure, "shard cannot be processed");
         self.readers.abort_all();
-        let (halts, limit) = match self.shared.compatibility {
-            Compatibility::Safe => (false, Some(FAILED_CHILD_LIMIT)),
-            // Java halts on a child that is too late, and waits without limit for one that failed otherwise
-            Compatibility::Strict => (failure.is_timeout(), None),
-        };
-        match self.talk.take() {
-            Some(talk) if !halts => talk.close(limit).await,
-            Some(_) | None => {}
+        let is_final = self.shared.processing.when_child_fails == WhenChildFails::Exit;
+        if is_final {
+            error!(shard = %self.held.shard(), %failure, "shard cannot be processed");
         }
-        self.held.give_back().await;
-        self.enter(ShardState::Released);
+        let failure = match (self.talk.take(), self.shared.compatibility) {
+            (Some(talk), Compatibility::Safe) => failure.with(talk.end_by_force().await),
+            (Some(_), Compatibility::Strict) if failure.is_timeout() => failure, // Java halts
+            (Some(talk), Compatibility::Strict) => {
+                talk.close(None).await;
+                failure
+            }
+            (None, _) => failure,
+        };
+        if is_final {
+            self.held.give_back().await;
+            self.enter(ShardState::Released);
+        }
         Outcome::Failed(failure)
+    }
+}
+
+/// Waits until the child has ended by itself; for ever without a child. Cancel-safe.
+async fn gone(talk: &mut Option<Conversation>) {
+    match talk {
+        Some(talk) => talk.gone().await,
+        None => std::future::pending().await,
     }
 }
 

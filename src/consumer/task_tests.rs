@@ -1,7 +1,7 @@
 use tokio::time::{Instant, sleep};
 
 use super::*;
-use crate::config::ProtocolLevel;
+use crate::config::{ProtocolLevel, WhenChildFails};
 use crate::consumer::testing::{Ground, Nursery, SILENCE, Say, obedient};
 use crate::consumer::{Stops, consume};
 use crate::coordinator::testing::{F, at, beside, lease, load_row, row, shard, worker};
@@ -14,7 +14,6 @@ const SECOND: Duration = Duration::from_secs(1);
 struct Scene {
     ground: Ground,
     nursery: Arc<Nursery>,
-    held: HeldLease,
     stops: Stops,
     work: JoinSet<Outcome>,
 }
@@ -24,12 +23,19 @@ fn begin(ground: Ground, lease: &Lease, script: impl Fn(usize, &str) -> Vec<Say>
     let held = ground.hold(lease);
     let (nursery, stops) = (Nursery::new(script), Stops::default());
     let mut work = JoinSet::new();
-    work.spawn(Box::pin(consume(ground.shared(nursery.clone()), lease.clone(), held.clone(), stops.clone())));
-    Scene { ground, nursery, held, stops, work }
+    work.spawn(Box::pin(consume(ground.shared(nursery.clone()), lease.clone(), held, stops.clone())));
+    Scene { ground, nursery, stops, work }
 }
 
 fn fresh() -> Lease {
     Lease { checkpoint: Checkpoint::TrimHorizon, ..lease(0, Some("a")) }
+}
+
+/// Where a child that fails stops the daemon.
+fn unforgiving() -> Ground {
+    let mut ground = Ground::new();
+    ground.processing.when_child_fails = WhenChildFails::Exit;
+    ground
 }
 
 fn scene(script: impl Fn(usize, &str) -> Vec<Say> + Send + Sync + 'static) -> Scene {
@@ -145,54 +151,41 @@ async fn in_strict_mode_the_loss_of_a_lease_goes_unnoticed_for_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_child_that_fails_fails_its_consumer_and_the_lease_is_given_back() {
+async fn where_a_failure_ends_all_it_fails_the_consumer_and_the_lease_is_given_back() {
     for failing in ["initialize", "processRecords", "shardEnded"] {
-        let scene = scene(move |life, action| if action == failing { vec![Say::End] } else { obedient(life, action) });
+        let script = move |life, action: &str| if action == failing { vec![Say::End] } else { obedient(life, action) };
+        let scene = begin(unforgiving(), &fresh(), script);
         scene.ground.put();
         sleep(SECOND).await;
         scene.ground.stream.split(&shard(0)).unwrap();
         let (outcome, told, ground) = scene.outcome().await;
         assert!(matches!(outcome, Outcome::Failed(Failure::Child { .. })), "{failing} {outcome:?}");
-        assert_eq!(told.last().unwrap(), "end of input", "{failing}");
+        assert_eq!(told.last().unwrap(), "ended by force", "{failing}");
         assert_eq!(row(&ground.table, 0).owner, None, "{failing}");
         assert!(!row(&ground.table, 0).is_finished(), "{failing}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_child_that_fails_while_it_leaves_fails_its_consumer_unless_everything_stops() {
-    for failing in ["shutdownRequested", "leaseLost"] {
-        for call in CALLS {
-            let scene = scene(move |life, action| {
-                let dead = action == failing || (failing == "shutdownRequested" && action == "leaseLost");
-                if dead { vec![Say::End] } else { obedient(life, action) }
-            });
-            sleep(SECOND).await;
-            scene.call(call).await;
-            let (outcome, _, ground) = scene.outcome().await;
-            let failed = matches!(outcome, Outcome::Failed(Failure::Child { .. }));
-            assert_eq!(failed, call != Call::Stop, "{failing} {call:?} {outcome:?}");
-            assert_ne!(row(&ground.table, 0).actual_owner(), Some(&worker("a")), "{failing} {call:?}");
+async fn a_child_that_fails_while_it_leaves_is_a_failure_only_where_that_ends_all_that_goes_on() {
+    for ground in [Ground::new, unforgiving] {
+        for failing in ["shutdownRequested", "leaseLost"] {
+            for call in CALLS {
+                let scene = begin(ground(), &fresh(), move |life, action| {
+                    let dead = action == failing || (failing == "shutdownRequested" && action == "leaseLost");
+                    if dead { vec![Say::End] } else { obedient(life, action) }
+                });
+                sleep(SECOND).await;
+                scene.call(call).await;
+                let (outcome, told, ground) = scene.outcome().await;
+                let ends_all = ground.processing.when_child_fails == WhenChildFails::Exit && call != Call::Stop;
+                let has_failed = matches!(outcome, Outcome::Failed(Failure::Child { .. }));
+                assert_eq!(has_failed, ends_all, "{failing} {call:?} {outcome:?}");
+                assert_eq!(told.last().unwrap(), "ended by force", "{failing} {call:?}");
+                assert_ne!(row(&ground.table, 0).actual_owner(), Some(&worker("a")), "{failing} {call:?}");
+            }
         }
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_end_that_is_not_checkpointed_keeps_the_lease_and_is_not_final() {
-    let scene = scene(|life, action| if action == "shardEnded" { vec![Say::Answer] } else { obedient(life, action) });
-    let number = scene.ground.put();
-    scene.ground.stream.split(&shard(0)).unwrap();
-    let held = scene.held.clone();
-    let (outcome, told, ground) = scene.outcome().await;
-    assert!(matches!(outcome, Outcome::EndNotCheckpointed));
-    assert_eq!(told[3..], heard(&["shardEnded", "end of input"]));
-    assert_eq!(held.standing(), Standing::Held);
-    assert_eq!(held.last_checkpoint().sequence_text(), number);
-    // a fresh child begins behind what was checkpointed, and may do better
-    let lease = Lease { checkpoint: held.last_checkpoint(), ..row(&ground.table, 0) };
-    let (outcome, told, _) = begin(ground, &lease, obedient).outcome().await;
-    assert!(matches!(outcome, Outcome::Finished));
-    assert_eq!(told, heard(&["initialize", "shardEnded", "checkpoint stored", "end of input"]));
 }
 
 #[tokio::test(start_paused = true)]
@@ -269,6 +262,20 @@ async fn when_the_grace_is_over_a_busy_child_sees_the_end_of_its_input() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_child_that_does_not_end_holds_its_shard_for_a_minute_at_most() {
+    for call in CALLS {
+        let scene = scene(obedient);
+        scene.nursery.stays.store(true, std::sync::atomic::Ordering::Relaxed);
+        sleep(SECOND).await;
+        scene.call(call).await;
+        let begin = Instant::now();
+        let (outcome, told, _) = scene.outcome().await;
+        assert!(matches!(outcome, Outcome::LeaseGone) && told.last().unwrap() == "end of input", "{call:?} {told:?}");
+        assert!((CLOSED_LIMIT..CLOSED_LIMIT + F).contains(&begin.elapsed()), "{call:?} {:?}", begin.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn records_at_or_before_the_checkpoint_are_left_out() {
     let ground = Ground::new();
     let numbers: Vec<u32> = (0..3).map(|_| ground.put().parse().unwrap()).collect();
@@ -307,7 +314,7 @@ async fn a_shard_ends_for_a_child_that_cannot_checkpoint_there_if_it_is_asked_fo
         ground.stream.split(&shard(0)).unwrap();
         let (outcome, _, ground) = begin(ground, &fresh(), script).outcome().await;
         assert_eq!(matches!(outcome, Outcome::Finished), ends, "{outcome:?}");
-        assert_eq!(matches!(outcome, Outcome::EndNotCheckpointed), !ends, "{outcome:?}");
+        assert_eq!(matches!(outcome, Outcome::Failed(Failure::GaveUp { .. })), !ends, "{outcome:?}");
         assert_eq!(row(&ground.table, 0).is_finished(), ends);
     }
 }
@@ -322,7 +329,7 @@ async fn a_child_of_level_1_that_ends_when_asked_to_stop_stops_nobody() {
                 "shutdown" => vec![Say::End],
                 _ => obedient(life, action),
             };
-            let mut ground = Ground::new();
+            let mut ground = unforgiving();
             ground.processing.protocol_level = ProtocolLevel::One;
             let scene = begin(ground, &fresh(), script);
             scene.ground.put();

@@ -1,7 +1,9 @@
 //! What the tests of consumers share: children that talk by a script, and a worker's surroundings in memory.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 use std::process::ExitStatus;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,9 +12,9 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use crate::child::{Child, ChildLauncher, LaunchError};
+use crate::child::{Child, ChildLauncher, Death, LaunchError};
 use crate::clock::PausedClock;
-use crate::config::{Compatibility, Polling, Processing, ProtocolLevel};
+use crate::config::{Compatibility, Polling, Processing, ProtocolLevel, WhenChildFails};
 use crate::consumer::Shared;
 use crate::coordinator::renew::HeldLease;
 use crate::coordinator::renew::keeper::Keeper;
@@ -38,6 +40,8 @@ pub(crate) enum Say {
     Work(Duration),
     /// Ends; as the last of its acts, without having waited for the replies to what it said before.
     End,
+    /// Ends while nothing is asked of it.
+    Vanish,
 }
 
 /// Says and does nothing for ever: no [`Say`] at all.
@@ -50,18 +54,24 @@ type Script = Arc<dyn Fn(usize, &str) -> Vec<Say> + Send + Sync>;
 pub(crate) struct Nursery {
     script: Script,
     heard: Arc<Mutex<Vec<Vec<String>>>>,
+    /// So many times yet the system refuses a process.
+    pub(crate) refusals: AtomicU32,
+    /// Its children do not care about the end of their input.
+    pub(crate) stays: AtomicBool,
 }
 
 impl Nursery {
     pub(crate) fn new(script: impl Fn(usize, &str) -> Vec<Say> + Send + Sync + 'static) -> Arc<Self> {
-        Arc::new(Self { script: Arc::new(script), heard: Arc::default() })
+        let (refusals, stays) = (AtomicU32::new(0), AtomicBool::new(false));
+        Arc::new(Self { script: Arc::new(script), heard: Arc::default(), refusals, stays })
     }
 
     pub(crate) fn child(&self) -> Box<dyn Child> {
         let mut heard = self.heard.lock().unwrap();
         heard.push(Vec::new());
         let number = heard.len() - 1;
-        Box::new(Scripted { number, script: self.script.clone(), heard: self.heard.clone(), acts: VecDeque::new() })
+        let (script, stays) = (self.script.clone(), self.stays.load(Ordering::Relaxed));
+        Box::new(Scripted { number, script, heard: self.heard.clone(), acts: VecDeque::new(), until: None, stays })
     }
 
     /// What the n-th child heard, messages in short.
@@ -77,6 +87,11 @@ impl Nursery {
 #[async_trait]
 impl ChildLauncher for Nursery {
     async fn launch(&self, _: &ShardId) -> Result<Box<dyn Child>, LaunchError> {
+        let refuses = |left: u32| left.checked_sub(1);
+        if self.refusals.fetch_update(Ordering::Relaxed, Ordering::Relaxed, refuses).is_ok() {
+            let source = std::io::ErrorKind::WouldBlock.into();
+            return Err(LaunchError::System { command: "app.py".to_owned(), source });
+        }
         Ok(self.child())
     }
 }
@@ -94,9 +109,21 @@ struct Scripted {
     script: Script,
     heard: Arc<Mutex<Vec<Vec<String>>>>,
     acts: VecDeque<(Say, String)>,
+    /// When the work it is at is done.
+    until: Option<Instant>,
+    stays: bool,
 }
 
 impl Scripted {
+    /// Cancel-safe.
+    async fn work(&mut self) {
+        if let Some((Say::Work(time), _)) = self.acts.front() {
+            sleep_until(*self.until.get_or_insert_with(|| Instant::now() + *time)).await;
+            self.until = None;
+            self.acts.pop_front();
+        }
+    }
+
     fn note(&self, what: String) {
         self.heard.lock().unwrap()[self.number].push(what);
     }
@@ -117,6 +144,7 @@ impl Child for Scripted {
         let records = message["records"].as_array().map(Vec::as_slice).unwrap_or_default();
         let numbers = records.iter().map(|record| format!(" {}", record["sequenceNumber"].as_str().unwrap()));
         self.note(format!("{action}{}", numbers.collect::<String>()));
+        self.until = None;
         self.acts = (self.script)(self.number, &action).into_iter().map(|act| (act, action.clone())).collect();
         if let Some((Say::End, _)) = self.acts.front() {
             return Err(std::io::ErrorKind::BrokenPipe.into());
@@ -125,10 +153,7 @@ impl Child for Scripted {
     }
 
     async fn receive(&mut self) -> std::io::Result<Option<Vec<u8>>> {
-        if let Some((Say::Work(time), _)) = self.acts.front() {
-            sleep_until(Instant::now() + *time).await;
-            self.acts.pop_front();
-        }
+        self.work().await;
         let line = match self.acts.pop_front() {
             None => std::future::pending().await,
             Some((Say::Answer, action)) => format!(r#"{{"action":"status","responseFor":"{action}"}}"#),
@@ -137,14 +162,29 @@ impl Child for Scripted {
             Some((Say::Checkpoint(Some(number)), _)) => {
                 format!(r#"{{"action":"checkpoint","sequenceNumber":"{number}"}}"#)
             }
-            Some((Say::Work(_) | Say::End, _)) => return Ok(None),
+            Some((Say::Work(_) | Say::End | Say::Vanish, _)) => return Ok(None),
         };
         Ok(Some(line.into_bytes()))
     }
 
+    async fn gone(&mut self) {
+        self.work().await;
+        if !matches!(self.acts.front(), Some((Say::Vanish, _))) {
+            std::future::pending().await
+        }
+    }
+
     async fn close(&mut self) -> std::io::Result<ExitStatus> {
         self.note("end of input".to_owned());
+        if self.stays {
+            std::future::pending().await
+        }
         Ok(ExitStatus::default())
+    }
+
+    async fn end(&mut self, _: Duration) -> Death {
+        self.note("ended by force".to_owned());
+        Death { status: Some(ExitStatus::default()), last_words: vec!["oh no".to_owned()] }
     }
 }
 
@@ -168,6 +208,8 @@ impl Ground {
             shutdown_grace: Duration::from_secs(20),
             protocol_level: ProtocolLevel::Three,
             checkpoint_at_shard_end: false,
+            when_child_fails: WhenChildFails::Restart,
+            child_restart_limit: NonZeroU32::new(5).unwrap(),
         };
         let stream = Arc::new(MemoryStream::new(1, clock));
         Self {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use fastrand::Rng;
-use multilangd::child::{Child, ChildLauncher, LaunchError};
+use multilangd::child::{Child, ChildLauncher, Death, LaunchError};
 use multilangd::types::{ShardId, WorkerId};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
@@ -209,9 +209,18 @@ impl Child for ScriptedChild {
         Ok(Some(line.to_string().into_bytes()))
     }
 
+    async fn gone(&mut self) {
+        std::future::pending().await
+    }
+
     async fn close(&mut self) -> std::io::Result<ExitStatus> {
         self.laws.closed(self.life);
         Ok(ExitStatus::default())
+    }
+
+    async fn end(&mut self, _: Duration) -> Death {
+        self.laws.closed(self.life);
+        Death::default()
     }
 }
 

@@ -216,13 +216,13 @@ fn a_shard_whose_consumer_breaks_down_is_begun_again_at_once() {
 }
 
 #[test]
-fn a_worker_whose_child_dies_ends_and_leaves_everything_to_the_others() {
+fn a_worker_whose_children_die_again_and_again_ends_and_leaves_everything_to_the_others() {
     in_paused_time(async {
         let mut world = settled(1).await;
         world.start(Manners { deaths: 1, ..brisk() });
         world.pass(SECOND * 75).await;
         world.put(40);
-        world.pass(SECOND * 2).await;
+        world.pass(SECOND * 17).await; // five lives of nothing, with waits of 1, 2, 4 and 8 s in between
         let took = world.until_served(F).await;
         assert!(world.workers.len() == 1 && took <= F / 4 + SECOND * 3, "{took:?}");
         finish(world).await;

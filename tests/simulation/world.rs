@@ -1,13 +1,14 @@
 //! A fleet that can be started, stopped, crashed and cut off, over one table and one stream.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fastrand::Rng;
 use multilangd::clock::{Clock, PausedClock};
 use multilangd::config::{
-    Balancing, ClientVersionConfig, Compatibility, Coordination, Polling, Processing, ProtocolLevel,
+    Balancing, ClientVersionConfig, Compatibility, Coordination, Polling, Processing, ProtocolLevel, WhenChildFails,
 };
 use multilangd::consumer::Shared;
 use multilangd::coordinator::Fleet;
@@ -221,6 +222,8 @@ impl World {
                 shutdown_grace: GRACE,
                 protocol_level: ProtocolLevel::Three,
                 checkpoint_at_shard_end: false,
+                when_child_fails: WhenChildFails::Restart,
+                child_restart_limit: NonZeroU32::new(5).unwrap(),
             },
             compatibility: Compatibility::Safe,
             parent_poll: config.parent_poll_interval,

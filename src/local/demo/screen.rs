@@ -136,6 +136,7 @@ fn name(state: ShardState) -> &'static str {
         ShardState::WaitingForParents => "waiting for parents",
         ShardState::Initializing => "starting child",
         ShardState::Processing => "processing",
+        ShardState::Restarting => "child failed",
         ShardState::ShutdownRequested => "stopping",
         ShardState::Ending => "ending",
         ShardState::Ended => "ended",
