@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use crate::record::Record;
 use crate::stream::ChildShard;
-use crate::types::{Checkpoint, ShardId};
+use crate::types::{Checkpoint, EpochMillis, ShardId};
 
 pub(crate) mod api;
 pub(crate) mod episode;
@@ -32,7 +32,13 @@ pub struct Batch {
 /// Reads the shards of one stream.
 pub trait RecordSource: Send + Sync + 'static {
     /// Begins to read `shard` after `from`. Does no I/O; the reader's first [`RecordReader::next`] does.
-    fn open(&self, shard: &ShardId, from: &Checkpoint) -> Box<dyn RecordReader>;
+    fn open(&self, shard: &ShardId, from: &Checkpoint) -> Box<dyn RecordReader> {
+        self.open_again(shard, from, None)
+    }
+
+    /// [`Self::open`] for a shard that was read before under the same lease: `since` is when that began, and what
+    /// [`Checkpoint::Latest`] stands for, so that nothing which came in between is left out.
+    fn open_again(&self, shard: &ShardId, from: &Checkpoint, since: Option<EpochMillis>) -> Box<dyn RecordReader>;
 }
 
 /// The reader of one shard.

@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::config::Compatibility;
 use crate::stream::fetch::{Event, FetchError};
 use crate::stream::kinesis::Kinesis;
-use crate::types::{Checkpoint, InitialPosition, ShardId};
+use crate::types::{Checkpoint, EpochMillis, InitialPosition, ShardId};
 
 const SUBSCRIBE: &str = "SubscribeToShard";
 /// Longest wait for a subscription to open.
@@ -64,13 +64,13 @@ impl FanOutSource {
 }
 
 impl RecordSource for FanOutSource {
-    fn open(&self, shard: &ShardId, from: &Checkpoint) -> Box<dyn RecordReader> {
+    fn open_again(&self, shard: &ShardId, from: &Checkpoint, since: Option<EpochMillis>) -> Box<dyn RecordReader> {
         Box::new(FanOutReader {
             api: Arc::clone(&self.api),
             consumer_arn: Arc::clone(&self.consumer_arn),
             clock: Arc::clone(&self.clock),
             shard: shard.clone(),
-            position: Position::new(from.clone(), self.initial).in_the_way_of(self.compatibility),
+            position: Position::new(from.clone(), self.initial).since(since).in_the_way_of(self.compatibility),
             feed: None,
             due: Instant::now() + SPREAD.mul_f64(fastrand::f64()),
             faults: Episode::default(),

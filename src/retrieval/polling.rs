@@ -20,7 +20,7 @@ use crate::config::{Compatibility, Polling};
 use crate::stream::fetch::{Answer, FetchError};
 use crate::stream::kinesis::Kinesis;
 use crate::stream::memory::MemoryStream;
-use crate::types::{Checkpoint, InitialPosition, ShardId};
+use crate::types::{Checkpoint, EpochMillis, InitialPosition, ShardId};
 
 const GET_RECORDS: &str = "GetRecords";
 /// Longest wait for one answer. Source: RETRIEVAL.md section 1.2.
@@ -105,14 +105,14 @@ impl PollingSource {
 }
 
 impl RecordSource for PollingSource {
-    fn open(&self, shard: &ShardId, from: &Checkpoint) -> Box<dyn RecordReader> {
+    fn open_again(&self, shard: &ShardId, from: &Checkpoint, since: Option<EpochMillis>) -> Box<dyn RecordReader> {
         Box::new(PollingReader {
             api: Arc::clone(&self.api),
             settings: self.settings.clone(),
             limits: self.limits,
             clock: Arc::clone(&self.clock),
             shard: shard.clone(),
-            position: Position::new(from.clone(), self.initial).in_the_way_of(self.compatibility),
+            position: Position::new(from.clone(), self.initial).since(since).in_the_way_of(self.compatibility),
             iterator: None,
             due: Instant::now(),
             faults: Episode::default(),

@@ -31,6 +31,12 @@ impl Position {
         Self { checkpoint, initial, record: None, taken: None, latest_since: None, begun: false, compatibility }
     }
 
+    /// The same for a shard whose newest record was asked for at that time already.
+    #[must_use]
+    pub fn since(self, latest_since: Option<EpochMillis>) -> Self {
+        Self { latest_since, ..self }
+    }
+
     /// The same, or as Java does it: any later request is AFTER the checkpoint, or at the newest record of that time,
     /// and what lies between is lost (Source: RETRIEVAL.md sections 1.6 and 2.6).
     #[must_use]
