@@ -14,13 +14,14 @@ use crate::child::ascii::{AsciiLauncher, is_locale_ascii};
 use crate::child::process::{Leash, ProcessLauncher};
 use crate::child::{ChildLauncher, LaunchError};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Compatibility, Config, Environment, LoadError, Origin, Retrieval, load};
+use crate::config::{Compatibility, Config, Environment, LoadError, OnPoison, Origin, Retrieval, load};
 use crate::consumer::Shared;
 use crate::coordinator::Fleet;
 use crate::coordinator::renew::chain;
 use crate::coordinator::start::StartError;
 use crate::host::machine::Machine;
 use crate::lease::dynamodb::DynamoDbStore;
+use crate::poison::letter;
 use crate::progress::Progress;
 use crate::retrieval::RecordSource;
 use crate::retrieval::fanout::FanOutSource;
@@ -136,6 +137,11 @@ pub fn one_line(error: &anyhow::Error) -> String {
 /// It could not begin, or a child failed. Everything that was taken is given back.
 pub async fn serve(config: Config, progress: Arc<dyn Progress>, stop: CancellationToken) -> anyhow::Result<()> {
     ProcessLauncher::new(config.command.clone()).validate()?;
+    if let OnPoison::DeadLetter { file } = &config.processing.on_poison {
+        letter::validate(file).with_context(|| {
+            format!("multilangd.deadLetterFile `{}` cannot be written; correct the path or its rights", file.display())
+        })?;
+    }
     let clients = tokio::select! {
         biased;
         () = stop.cancelled() => return Ok(()),
@@ -188,7 +194,7 @@ async fn build(config: Config, clients: aws::Clients, progress: Arc<dyn Progress
         leases: store.clone(),
         state: store.clone(),
         catalog: kinesis,
-        clock,
+        clock: clock.clone(),
         host: Arc::new(Machine::new(&config.surroundings)),
         config: config.coordination,
         initial: config.initial_position,
@@ -201,6 +207,8 @@ async fn build(config: Config, clients: aws::Clients, progress: Arc<dyn Progress
         compatibility: config.compatibility,
         progress,
         parent_poll,
+        stream: config.stream_name,
+        clock: clock.clone(),
         read_ahead: PrefetchLimits::of(&config.retrieval),
         ended: Notify::new(),
         processing: config.processing.clone(),

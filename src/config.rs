@@ -34,7 +34,7 @@ mod worker_id;
 pub use effective::SAFE_GRACE;
 pub use environment::Environment;
 pub use origin::{Origin, Setting};
-pub use own::{Compatibility, ProtocolLevel, WhenChildFails};
+pub use own::{Compatibility, OnPoison, ProtocolLevel, WhenChildFails};
 pub use report::{Fault, LoadError, Stage, Warning};
 pub use resolve::{Loaded, load, load_bytes};
 pub use resolved::Resolved;
@@ -309,6 +309,8 @@ pub struct Processing {
     /// `multilangd.childRestartLimit`: failures of a shard in a row, without a checkpoint in between, that end the
     /// daemon.
     pub child_restart_limit: NonZeroU32,
+    /// `multilangd.onPoison`: what becomes of a record that no child survives.
+    pub on_poison: OnPoison,
 }
 
 /// Settings of the lease table when it must be created.

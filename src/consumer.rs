@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::child::ChildLauncher;
+use crate::clock::Clock;
 use crate::config::{Compatibility, Processing};
 use crate::lease::LeaseStore;
 use crate::progress::Progress;
@@ -21,6 +22,7 @@ mod end;
 mod failure;
 mod lives;
 mod parent;
+mod poison;
 pub mod talk;
 mod task;
 #[cfg(test)]
@@ -39,6 +41,10 @@ pub struct Shared {
     pub launcher: Arc<dyn ChildLauncher>,
     /// Who watches.
     pub progress: Arc<dyn Progress>,
+    /// `streamName`, for what is written down.
+    pub stream: String,
+    /// Wall time, for the same.
+    pub clock: Arc<dyn Clock>,
     /// Settings.
     pub processing: Processing,
     /// Longest wait between two looks at a parent's lease.

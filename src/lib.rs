@@ -6,7 +6,7 @@
 //! |---|---|
 //! | 0 | [`types`], [`backoff`] |
 //! | 1 | [`clock`], [`checkpoint`], [`record`], [`config`] |
-//! | 2 | [`progress`], [`lease`], [`stream`], [`child`], [`host`] |
+//! | 2 | [`progress`], [`lease`], [`stream`], [`child`], [`host`], [`poison`] |
 //! | 3 | [`retrieval`], [`coordinator`] |
 //! | 4 | [`consumer`] |
 //! | 5 | [`worker`] |
@@ -26,6 +26,7 @@ pub mod host;
 pub mod lease;
 #[cfg(feature = "local")]
 pub mod local;
+pub mod poison;
 pub mod progress;
 pub mod record;
 pub mod retrieval;

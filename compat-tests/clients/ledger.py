@@ -7,6 +7,7 @@ Environment
   HANG_ON      an action at which it stops answering and reading for ever, signals and end of input included
   FORGET_ON    an action at which it does not checkpoint
   FAIL_ON      an action at which it ends with code 7
+  DIE_OF       a record's text: who is given it ends with code 7
   CRASH_SHARD  a shard whose children die of a signal, whatever they are at, CRASH_AFTER seconds after `initialize`
   ANSWER_SLOWLY seconds to wait before each answer to processRecords
 """
@@ -65,6 +66,8 @@ while True:
         note(action, behind=message["millisBehindLatest"],
              records=[[r["sequenceNumber"], r["subSequenceNumber"], r["partitionKey"],
                        base64.b64decode(r["data"]).decode("utf-8", "replace")] for r in records])
+        if os.environ.get("DIE_OF") in [base64.b64decode(r["data"]).decode("utf-8", "replace") for r in records]:
+            os._exit(7)
     else:
         note(action)
     if action == hang_on:

@@ -1,4 +1,6 @@
 """One bad child hurts only its shard: what fails is started again, and other shards do not notice."""
+import base64
+import json
 import os
 import shutil
 import time
@@ -125,3 +127,26 @@ def _(world):
     os.rename(program + ".away", program)
     daemon.wait_for("the second record", lambda: "second" in {r[2] for r in daemon.records()}, 60)
     daemon.stop()
+
+
+@test("poison-dead-letter")
+def _(world):
+    """A record that no child survives is found, written to the dead-letter file and left out; nothing else is."""
+    letters = world.path("dead.jsonl")
+    stream, app, daemon = begin(world, 1, dict(DIE_OF="word-17"), **{
+        "multilangd.onPoison": "deadLetter", "multilangd.deadLetterFile": letters, "multilangd.childRestartLimit": "2"})
+    stream.put(40)
+    wanted = {"first"} | {"word-%d" % n for n in range(40)}
+    daemon.wait_for("the dead letter", lambda: any(line for line in worlds.lines_of(letters)), 90)
+    # what the record's own children were given counts as given to nobody
+    daemon.wait_for("a checkpoint behind the last record", lambda: app.checkpoints().get("shardId-000000000000") == str(
+        max([r[1] for r in daemon.records()])) and {r[2] for r in daemon.records()} == wanted, 60)
+    daemon.stop()
+    found = [json.loads(line) for line in worlds.lines_of(letters) if line]
+    check(len(found) == 1, "%d letters were written, not one" % len(found))
+    letter = found[0]
+    check(base64.b64decode(letter["data"]) == b"word-17" and letter["partitionKey"] == "pk17" and letter["attempts"] == 2,
+          "the letter is %s" % letter)
+    check(letter["stream"] == stream.name and "exit status: 7" in letter["error"], "the letter is %s" % letter)
+    alone = [e for e in daemon.events("processRecords") if [r[3] for r in e["records"]] == ["word-17"]]
+    check(len(alone) == 2, "it was given alone %d times, not 2" % len(alone))

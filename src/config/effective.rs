@@ -7,14 +7,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::bean::{Bean, Value};
-use super::own::{DEFAULT_RESTART_LIMIT, Own};
+use super::own::Own;
 use super::report::Report;
 use super::resolved::{self, LeaseManagementConfig, Resolved, Specific, real_json};
 use super::worker_id;
 use super::{
     Balancing, ClientVersionConfig, Compatibility, Config, Coordination, CpuSampling, Credentials, CredentialsProvider,
-    Environment, FanOut, Polling, Processing, ProtocolLevel, Retrieval, Surroundings, TableMigrationSettings,
-    TableSettings, WhenChildFails,
+    Environment, FanOut, Polling, Processing, Retrieval, Surroundings, TableMigrationSettings, TableSettings,
 };
 use crate::types::{InitialPosition, WorkerId};
 
@@ -49,13 +48,7 @@ pub(super) fn config(
     let retrieval =
         retrieval(&core.retrieval_config.retrieval_specific_config, &core.retrieval_config.application_name, &mut take);
     let coordination = coordination(resolved, leases, &mut take);
-    let processing = Processing {
-        protocol_level: own.protocol_level,
-        checkpoint_at_shard_end: own.checkpoint_at_shard_end,
-        when_child_fails: own.when_child_fails,
-        child_restart_limit: own.child_restart_limit,
-        ..processing(resolved, bean, grace_given, &mut take)
-    };
+    let processing = processing(resolved, bean, (own, grace_given), &mut take);
     Config {
         command: resolved.daemon.command.clone(),
         application_name: core.coordinator_config.application_name.clone(),
@@ -289,7 +282,7 @@ fn client_version(word: &str) -> ClientVersionConfig {
     }
 }
 
-fn processing(resolved: &Resolved, bean: &Bean, grace_given: bool, take: &mut Millis<'_>) -> Processing {
+fn processing(resolved: &Resolved, bean: &Bean, (own, grace_given): (&Own, bool), take: &mut Millis<'_>) -> Processing {
     let core = &resolved.resolved;
     let grace = bean.number("shutdownGraceMillis");
     let shutdown_grace =
@@ -302,10 +295,11 @@ fn processing(resolved: &Resolved, bean: &Bean, grace_given: bool, take: &mut Mi
         child_timeout: child_timeout(bean.boxed("timeoutInSeconds"), take),
         task_backoff: take.duration("taskBackoffTimeMillis", core.lifecycle_config.task_backoff_time_millis, 500),
         shutdown_grace,
-        protocol_level: ProtocolLevel::default(),
-        checkpoint_at_shard_end: false,
-        when_child_fails: WhenChildFails::default(),
-        child_restart_limit: DEFAULT_RESTART_LIMIT,
+        protocol_level: own.protocol_level,
+        checkpoint_at_shard_end: own.checkpoint_at_shard_end,
+        when_child_fails: own.when_child_fails,
+        child_restart_limit: own.child_restart_limit,
+        on_poison: own.on_poison.clone(),
     }
 }
 

@@ -9,12 +9,10 @@ use serde_json::{Value as Json, json};
 use super::bean::{Bean, Value};
 use super::environment::Defaults;
 use super::keys::{Honoured, KEYS, Key, Kind};
-use super::own::{
-    CHECKPOINT_AT_SHARD_END, CHILD_FAILURE, CHILD_RESTART_LIMIT, COMPATIBILITY, Compatibility, PROTOCOL_LEVEL,
-    ProtocolLevel, WhenChildFails,
-};
 use super::resolved::{Client, Resolved};
 use super::{Config, CredentialsProvider, Retrieval};
+
+mod own;
 
 /// One setting.
 #[derive(Clone, Debug, PartialEq)]
@@ -100,60 +98,8 @@ pub(super) fn settings(
             help: key.help,
         })
         .collect();
-    settings.extend(own(config, defaults, entries));
+    settings.extend(own::settings(config, defaults, entries));
     settings
-}
-
-fn own(config: &Config, defaults: &Defaults<'_>, entries: &[(String, String)]) -> [Setting; 5] {
-    let in_file = |name: &str| entries.iter().any(|(key, _)| key == name);
-    let from = |name: &str| if in_file(name) { Origin::File(name.to_owned()) } else { Origin::Default };
-    let flag = defaults.environment.strict;
-    let level = match config.processing.protocol_level {
-        ProtocolLevel::One => 1,
-        ProtocolLevel::Two => 2,
-        ProtocolLevel::Three => 3,
-    };
-    let origin = if flag { Origin::Environment("--strict".to_owned()) } else { from(COMPATIBILITY) };
-    [
-        Setting {
-            key: COMPATIBILITY,
-            value: json!(if config.compatibility == Compatibility::Strict { "strict" } else { "safe" }),
-            origin,
-            honoured: Honoured::Yes,
-            help: "strict does what the Java daemon does where our default is safer",
-        },
-        Setting {
-            key: PROTOCOL_LEVEL,
-            value: json!(level),
-            origin: from(PROTOCOL_LEVEL),
-            honoured: Honoured::Yes,
-            help: "generation of child programs that is spoken to",
-        },
-        Setting {
-            key: CHECKPOINT_AT_SHARD_END,
-            value: json!(config.processing.checkpoint_at_shard_end),
-            origin: from(CHECKPOINT_AT_SHARD_END),
-            honoured: Honoured::Yes,
-            help: "the end of a shard is stored for a child that cannot, once its last record is checkpointed",
-        },
-        Setting {
-            key: CHILD_FAILURE,
-            value: json!(match config.processing.when_child_fails {
-                WhenChildFails::Restart => "restart",
-                WhenChildFails::Exit => "exit",
-            }),
-            origin: from(CHILD_FAILURE),
-            honoured: Honoured::Yes,
-            help: "a child that fails is followed by a fresh one (restart), or ends the daemon (exit)",
-        },
-        Setting {
-            key: CHILD_RESTART_LIMIT,
-            value: json!(config.processing.child_restart_limit),
-            origin: from(CHILD_RESTART_LIMIT),
-            honoured: Honoured::Yes,
-            help: "failures of a shard in a row, without a checkpoint in between, that end the daemon",
-        },
-    ]
 }
 
 fn origin(key: &Key, values: &Values<'_>, defaults: &Defaults<'_>, entries: &[(String, String)]) -> Origin {
@@ -368,6 +314,7 @@ mod tests {
                 !setting.value.is_null()
                     || has_none
                     || unused.contains(&setting.key)
+                    || setting.key == "multilangd.deadLetterFile"
                     || setting.key.contains("onsumer"),
                 "{} has no value",
                 setting.key

@@ -1,6 +1,7 @@
 //! Keys of our own, all under `multilangd.`, which the Java daemon ignores silently: one file serves a mixed fleet.
 
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 
 use super::environment::Environment;
 use super::report::{Report, Stage};
@@ -24,7 +25,7 @@ pub(super) const CHILD_FAILURE: &str = "multilangd.childFailure";
 /// How many failures of one shard's children in a row, without a checkpoint in between, end the daemon; 1 or more.
 pub(super) const CHILD_RESTART_LIMIT: &str = "multilangd.childRestartLimit";
 /// With the waits in between, about ten seconds of failures: a supervisor should hear of what does not pass by then.
-pub(super) const DEFAULT_RESTART_LIMIT: NonZeroU32 = NonZeroU32::new(5).expect("five is not zero");
+const DEFAULT_RESTART_LIMIT: NonZeroU32 = NonZeroU32::new(5).expect("five is not zero");
 
 /// What follows when a child dies, answers wrongly or is late (`multilangd.childFailure`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,6 +35,26 @@ pub enum WhenChildFails {
     Restart,
     /// The daemon gives everything back and ends with exit code 1, as Java's does.
     Exit,
+}
+
+/// `stop` (default), `skip` or `deadLetter`: what becomes of a record that no child survives.
+pub(super) const ON_POISON: &str = "multilangd.onPoison";
+/// The file for `deadLetter`.
+pub(super) const DEAD_LETTER_FILE: &str = "multilangd.deadLetterFile";
+
+/// What becomes of a record that no child survives (`multilangd.onPoison`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum OnPoison {
+    /// Its shard fails until the daemon gives up; nobody looks for it.
+    #[default]
+    Stop,
+    /// It is looked for, named in the log, and left out.
+    Skip,
+    /// It is looked for, written down with its data, and left out.
+    DeadLetter {
+        /// `multilangd.deadLetterFile`.
+        file: PathBuf,
+    },
 }
 
 /// Which generation of child programs the daemon speaks to.
@@ -67,6 +88,7 @@ pub(super) struct Own {
     pub(super) checkpoint_at_shard_end: bool,
     pub(super) when_child_fails: WhenChildFails,
     pub(super) child_restart_limit: NonZeroU32,
+    pub(super) on_poison: OnPoison,
 }
 
 impl Own {
@@ -126,8 +148,49 @@ impl Own {
                 DEFAULT_RESTART_LIMIT
             }
         };
-        Self { compatibility, protocol_level, checkpoint_at_shard_end, when_child_fails, child_restart_limit }
+        let on_poison = on_poison((value_of(ON_POISON), value_of(DEAD_LETTER_FILE)), when_child_fails, report);
+        Self {
+            compatibility,
+            protocol_level,
+            checkpoint_at_shard_end,
+            when_child_fails,
+            child_restart_limit,
+            on_poison,
+        }
     }
+}
+
+/// Poison is found by starting children again, so nobody looks for it where the first failure ends the daemon.
+fn on_poison(
+    (poison, file): (Option<&str>, Option<&str>),
+    when_child_fails: WhenChildFails,
+    report: &mut Report,
+) -> OnPoison {
+    let on_poison = match (poison, file) {
+        (None | Some("stop"), _) => OnPoison::Stop,
+        (Some("skip"), _) => OnPoison::Skip,
+        (Some("deadLetter"), Some(file)) if !file.is_empty() => OnPoison::DeadLetter { file: file.into() },
+        (Some("deadLetter"), _) => {
+            let message = format!("`{ON_POISON} = deadLetter` needs `{DEAD_LETTER_FILE}`; give the path of a file");
+            report.fault(Stage::Load, ON_POISON, message);
+            OnPoison::Stop
+        }
+        (Some(other), _) => {
+            let expected = "stop, skip or deadLetter (to a file; queues, buckets and streams are not supported)";
+            refuse(ON_POISON, other, expected, report);
+            OnPoison::Stop
+        }
+    };
+    if file.is_some() && poison != Some("deadLetter") {
+        let message = format!("`{DEAD_LETTER_FILE}`: has no effect without `{ON_POISON} = deadLetter`");
+        report.warn(DEAD_LETTER_FILE, message);
+    }
+    if on_poison != OnPoison::Stop && when_child_fails == WhenChildFails::Exit {
+        let message = format!("`{ON_POISON}`: has no effect where a child that fails ends the daemon; `stop` is used");
+        report.warn(ON_POISON, message);
+        return OnPoison::Stop;
+    }
+    on_poison
 }
 
 fn refuse(key: &'static str, value: &str, expected: &str, report: &mut Report) {

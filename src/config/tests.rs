@@ -206,6 +206,31 @@ fn the_limit_of_restarts_is_a_number_above_zero() {
 }
 
 #[test]
+fn poison_is_looked_for_only_where_the_file_says_so_and_children_are_started_again() {
+    let policy = |lines: &str| with(lines).config.processing.on_poison;
+    let letters = "multilangd.onPoison = deadLetter\nmultilangd.deadLetterFile = /tmp/dead.jsonl";
+    assert_eq!(policy(""), OnPoison::Stop);
+    assert_eq!(policy("multilangd.onPoison = stop"), OnPoison::Stop);
+    assert_eq!(policy("multilangd.onPoison = skip"), OnPoison::Skip);
+    assert_eq!(policy(letters), OnPoison::DeadLetter { file: "/tmp/dead.jsonl".into() });
+    assert_eq!(policy(&format!("{letters}\nmultilangd.childFailure = exit")), OnPoison::Stop);
+    for (lines, told) in [
+        ("multilangd.onPoison = deadLetter", "needs `multilangd.deadLetterFile`"),
+        ("multilangd.onPoison = deadLetter\nmultilangd.deadLetterFile =", "needs `multilangd.deadLetterFile`"),
+        ("multilangd.onPoison = sqs", "expected stop, skip or deadLetter (to a file; queues, buckets"),
+    ] {
+        let fault = &refused(lines).faults[0];
+        assert!(fault.message.contains(told), "{fault}");
+    }
+    for (lines, told) in [
+        ("multilangd.deadLetterFile = x", "has no effect without `multilangd.onPoison = deadLetter`"),
+        ("multilangd.onPoison = skip\nmultilangd.childFailure = exit", "has no effect where a child that fails ends"),
+    ] {
+        assert!(warnings(lines).iter().any(|said| said.contains(told)), "{lines}: {:?}", warnings(lines));
+    }
+}
+
+#[test]
 fn an_unknown_or_mistyped_own_key_is_refused() {
     for line in ["multilangd.compatability = strict", "multilangd.foo = 1", "Multilangd.compatibility = strict"] {
         assert_eq!(refused(line).faults.len(), 1, "{line}");

@@ -11,12 +11,14 @@ const NO_DIMENSIONS: &str =
 /// Our own prefix; the Java daemon ignores such keys silently.
 pub(super) const OWN_PREFIX: &str = "multilangd.";
 /// Our own keys.
-pub(super) const OWN: [&str; 5] = [
+pub(super) const OWN: [&str; 7] = [
     own::COMPATIBILITY,
     own::PROTOCOL_LEVEL,
     own::CHECKPOINT_AT_SHARD_END,
     own::CHILD_FAILURE,
     own::CHILD_RESTART_LIMIT,
+    own::ON_POISON,
+    own::DEAD_LETTER_FILE,
 ];
 
 const BEAN: &str = "'class software.amazon.kinesis.multilang.config.MultiLangDaemonConfiguration'";

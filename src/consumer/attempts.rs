@@ -8,7 +8,7 @@ use crate::types::Checkpoint;
 
 /// Waits before a fresh child. The first is short, because most children fail once; the cap keeps a limit that was
 /// set high from turning into hours.
-const RESTART: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+pub(super) const RESTART: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 
 /// A child that has lived so long and owed no answer when it ended has not failed "again": what ends an idle child
 /// once in a while is no reason to stop the daemon some day.

@@ -1,6 +1,7 @@
 //! Why a shard's consumer could not go on, in sentences for the operator.
 
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::child::message::Action;
@@ -106,6 +107,21 @@ pub enum Failure {
         /// The last time's reason, in full.
         last: String,
     },
+    /// A record that was to be set aside could not be written down, so it was not.
+    #[error(
+        "poison record `{place}` of shard `{shard}` could not be written to multilangd.deadLetterFile `{}`: {source}; \
+         make room or correct the path", file.display()
+    )]
+    NoDeadLetter {
+        /// The shard.
+        shard: ShardId,
+        /// Sequence number of the record, and its place in its aggregate.
+        place: String,
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// An aggregated record is damaged, and Java's way is wanted.
     #[error("aggregated record of shard `{shard}` is damaged, which stops the Java daemon: {fault}")]
     Damaged {
@@ -140,7 +156,12 @@ impl Failure {
     pub(super) fn with(self, end: Death) -> Self {
         match self {
             Self::Child { shard, failure, .. } => Self::Child { shard, failure, death: end },
-            other => other,
+            other @ (Self::Launch(_)
+            | Self::EndNotCheckpointed { .. }
+            | Self::GaveUp { .. }
+            | Self::NoDeadLetter { .. }
+            | Self::Damaged { .. }
+            | Self::ReaderGone { .. }) => other,
         }
     }
 }

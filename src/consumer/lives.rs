@@ -1,92 +1,170 @@
 //! One child after the other for one shard: a child that fails is followed by a fresh one, from the last checkpoint,
 //! while the lease is kept and other shards run on (`multilangd.childFailure = restart`).
 //!
-//! Which failure is the last one is decided in [`attempts`](super::attempts).
+//! Which failure is the last one is decided in [`attempts`](super::attempts), and which record is to blame, where that
+//! is asked for, in [`poison`](crate::poison).
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 use tracing::{error, warn};
 
-use crate::config::{Compatibility, WhenChildFails};
-use crate::consumer::attempts::{Attempts, Life, Next};
+use crate::config::{Compatibility, OnPoison, WhenChildFails};
+use crate::consumer::attempts::{Attempts, Life, Next, RESTART};
 use crate::consumer::task::ShardTask;
-use crate::consumer::{Failure, Outcome, Shared, Stops};
+use crate::consumer::{Failure, Outcome, Shared, Stops, poison};
 use crate::coordinator::Assignment;
 use crate::coordinator::renew::{HeldLease, Standing, chain};
 use crate::lease::Lease;
+use crate::poison::{Finding, Hunt};
 use crate::progress::ShardState;
+use crate::types::EpochMillis;
 
 /// Runs the consumer of one shard to its end, with as many children as that takes.
-pub async fn consume(shared: Arc<Shared>, mut lease: Lease, held: HeldLease, stops: Stops) -> Outcome {
-    let shard = lease.shard.clone();
-    let limit = shared.processing.child_restart_limit;
-    let mut attempts = Attempts::default();
-    loop {
-        let begun = Instant::now();
-        let failure = match live(&shared, &lease, &held, &stops).await {
-            Outcome::Failed(failure) if shared.processing.when_child_fails == WhenChildFails::Restart => failure,
-            Outcome::EndNotCheckpointed if shared.compatibility == Compatibility::Safe => {
-                Failure::EndNotCheckpointed { shard: shard.clone() }
+pub async fn consume(shared: Arc<Shared>, lease: Lease, held: HeldLease, stops: Stops) -> Outcome {
+    let (attempts, hunt) = (Attempts::default(), Hunt::default());
+    Lives { shared, lease, held, stops, attempts, hunt, since: None }.run().await
+}
+
+struct Lives {
+    shared: Arc<Shared>,
+    /// The row as it was when it became ours, but for the checkpoint.
+    lease: Lease,
+    held: HeldLease,
+    stops: Stops,
+    attempts: Attempts,
+    hunt: Hunt,
+    /// When the first life began.
+    since: Option<EpochMillis>,
+}
+
+impl Lives {
+    async fn run(mut self) -> Outcome {
+        loop {
+            let begun = Instant::now();
+            let failure = match self.live().await {
+                Outcome::Failed(failure) if self.shared.processing.when_child_fails == WhenChildFails::Restart => {
+                    failure
+                }
+                Outcome::EndNotCheckpointed if self.shared.compatibility == Compatibility::Safe => {
+                    Failure::EndNotCheckpointed { shard: self.lease.shard.clone() }
+                }
+                outcome @ (Outcome::Finished
+                | Outcome::EndNotCheckpointed
+                | Outcome::LeaseGone
+                | Outcome::Failed(_)) => return outcome,
+            };
+            if self.held.standing() == Standing::Lost {
+                warn!(shard = %self.lease.shard, error = %chain(&failure),
+                    "the lease was lost when its child failed, so there is no other try");
+                self.enter(ShardState::Released);
+                return Outcome::LeaseGone;
             }
-            outcome @ (Outcome::Finished | Outcome::EndNotCheckpointed | Outcome::LeaseGone | Outcome::Failed(_)) => {
-                return outcome;
+            match self.next(failure, begun.elapsed()).await {
+                Ok(wait) => self.pause(wait).await,
+                Err(failure) => return self.give_up(failure).await,
             }
+        }
+    }
+
+    /// The life of one child, from the parents' ends to its own.
+    async fn live(&mut self) -> Outcome {
+        let assignment = Assignment { lease: self.lease.clone(), held: self.held.clone() };
+        let since = self.since;
+        self.since.get_or_insert_with(|| self.shared.clock.now());
+        let mut task = ShardTask::new(self.shared.clone(), assignment, &mut self.hunt, since);
+        let outcome = tokio::select! {
+            biased;
+            () = self.stops.now.cancelled() => None,
+            outcome = task.run(&self.stops.gracefully) => Some(outcome),
         };
-        if held.standing() == Standing::Lost {
-            warn!(%shard, error = %chain(&failure), "the lease was lost when its child failed, so there is no other try");
-            shared.progress.state(&shard, ShardState::Released);
-            return Outcome::LeaseGone;
+        match outcome {
+            Some(outcome) => outcome,
+            None => task.abandon().await,
         }
-        let stored = held.last_checkpoint();
-        let life = Life::judge(&lease.checkpoint, &stored, begun.elapsed(), failure.was_idle());
-        lease.checkpoint = stored;
-        if lease.is_finished() {
-            warn!(%shard, error = %chain(&failure), "the child failed after it had checkpointed the end of the shard");
-            continue;
+    }
+
+    /// How long to wait before the next child.
+    ///
+    /// # Errors
+    /// There must be none.
+    async fn next(&mut self, failure: Failure, lived: Duration) -> Result<Duration, Failure> {
+        let limit = self.shared.processing.child_restart_limit;
+        let stored = self.held.last_checkpoint();
+        let life = Life::judge(&self.lease.checkpoint, &stored, lived, failure.was_idle());
+        if stored > self.lease.checkpoint {
+            self.hunt.passed(&stored);
         }
-        match attempts.failed(life, limit, fastrand::f64()) {
+        self.lease.checkpoint = stored;
+        let cause = chain(&failure);
+        let shard = &self.lease.shard;
+        if self.lease.is_finished() {
+            warn!(%shard, error = cause, "the child failed after it had checkpointed the end of the shard");
+            return Ok(Duration::ZERO);
+        }
+        match self.hunt.failed(limit) {
+            Finding::Nothing | Finding::Lost => {}
+            Finding::Among(records) => {
+                warn!(%shard, records, error = cause, "looking for the poison record: it is among these");
+                return Ok(self.anew(NonZeroU32::MIN));
+            }
+            Finding::Alone(times) => {
+                warn!(%shard, %times, %limit, error = cause, "looking for the poison record: this one failed alone");
+                return Ok(self.anew(times));
+            }
+            Finding::Poison(record, times) => {
+                poison::trace(&self.shared, shard, &record, times, &cause).await?;
+                if let Ok(place) = record.place() {
+                    self.hunt.set_aside(place);
+                }
+                self.anew(NonZeroU32::MIN);
+                return Ok(Duration::ZERO);
+            }
+        }
+        match self.attempts.failed(life, limit, fastrand::f64()) {
             Next::Again { failures, wait } => {
-                warn!(%shard, %failures, %limit, next_try_in = ?wait, checkpoint = %lease.checkpoint,
-                    error = %chain(&failure), "child failed; a fresh one begins at the last checkpoint, other shards run on");
-                shared.progress.state(&shard, ShardState::Restarting);
-                pause(wait, &held, &stops).await;
+                warn!(%shard, %failures, %limit, next_try_in = ?wait, checkpoint = %self.lease.checkpoint, error = cause,
+                    "child failed; a fresh one begins at the last checkpoint, other shards run on");
+                Ok(wait)
             }
-            Next::GiveUp { failures } => {
-                let failure = Failure::GaveUp { shard: shard.clone(), failures, last: chain(&failure) };
-                error!(%shard, %failure, "shard cannot be processed");
-                held.give_back().await;
-                shared.progress.state(&shard, ShardState::Released);
-                return Outcome::Failed(failure);
+            Next::GiveUp { .. } if self.shared.processing.on_poison != OnPoison::Stop && self.hunt.begin(limit) => {
+                warn!(%shard, error = cause, "children fail again and again in the same batch: looking for the record");
+                Ok(self.anew(NonZeroU32::MIN))
             }
+            Next::GiveUp { failures } => Err(Failure::GaveUp { shard: shard.clone(), failures, last: cause }),
         }
     }
-}
 
-/// The life of one child, from the parents' ends to its own.
-async fn live(shared: &Arc<Shared>, lease: &Lease, held: &HeldLease, stops: &Stops) -> Outcome {
-    let mut task = ShardTask::new(shared.clone(), Assignment { lease: lease.clone(), held: held.clone() });
-    let outcome = tokio::select! {
-        biased;
-        () = stops.now.cancelled() => None,
-        outcome = task.run(&stops.gracefully) => Some(outcome),
-    };
-    match outcome {
-        Some(outcome) => outcome,
-        None => task.abandon().await,
+    /// A failure that the search for poison accounts for is none in a row.
+    fn anew(&mut self, times: NonZeroU32) -> Duration {
+        self.attempts = Attempts::default();
+        RESTART.jittered(times.get())
     }
-}
 
-/// Waits before the next child; whoever wants the lease meanwhile, or the end of the daemon, cuts it short, and the
-/// next life leaves the shard before it has a child.
-async fn pause(wait: Duration, held: &HeldLease, stops: &Stops) {
-    tokio::select! {
-        biased;
-        () = stops.now.cancelled() => {}
-        () = stops.gracefully.cancelled() => {}
-        _ = held.until_called_for() => {}
-        () = sleep(wait) => {}
+    /// Waits before the next child; whoever wants the lease meanwhile, or the end of the daemon, cuts it short, and the
+    /// next life leaves the shard before it has a child.
+    async fn pause(&self, wait: Duration) {
+        self.enter(ShardState::Restarting);
+        tokio::select! {
+            biased;
+            () = self.stops.now.cancelled() => {}
+            () = self.stops.gracefully.cancelled() => {}
+            _ = self.held.until_called_for() => {}
+            () = sleep(wait) => {}
+        }
+    }
+
+    async fn give_up(self, failure: Failure) -> Outcome {
+        error!(shard = %self.lease.shard, %failure, "shard cannot be processed");
+        self.held.give_back().await;
+        self.enter(ShardState::Released);
+        Outcome::Failed(failure)
+    }
+
+    fn enter(&self, state: ShardState) {
+        self.shared.progress.state(&self.lease.shard, state);
     }
 }
 

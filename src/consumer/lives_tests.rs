@@ -5,8 +5,8 @@ use tokio::task::JoinSet;
 use super::*;
 use crate::consumer::ChildFailure;
 use crate::consumer::testing::{Ground, Nursery, SILENCE, Say, obedient};
-use crate::coordinator::testing::{F, beside, lease, row, shard, worker};
-use crate::lease::LeaseStore;
+use crate::coordinator::testing::{F, beside, lease, load_row, row, shard, worker};
+use crate::lease::{LeaseStore, StateStore};
 use crate::types::Checkpoint;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -22,8 +22,12 @@ struct Scene {
     work: JoinSet<Outcome>,
 }
 
-fn begin(mut ground: Ground, nursery: Arc<Nursery>) -> Scene {
-    let lease = Lease { checkpoint: Checkpoint::TrimHorizon, ..lease(0, Some("a")) };
+fn begin(ground: Ground, nursery: Arc<Nursery>) -> Scene {
+    begin_at(Checkpoint::TrimHorizon, ground, nursery)
+}
+
+fn begin_at(checkpoint: Checkpoint, mut ground: Ground, nursery: Arc<Nursery>) -> Scene {
+    let lease = Lease { checkpoint, ..lease(0, Some("a")) };
     let (held, stops, mut work) = (ground.hold(&lease), Stops::default(), JoinSet::new());
     let consumer = consume(ground.shared(nursery.clone()), lease, held.clone(), stops.clone());
     work.spawn(Box::pin(consumer));
@@ -70,6 +74,30 @@ async fn a_child_that_fails_is_followed_by_a_fresh_one_from_the_last_checkpoint(
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_child_that_fails_before_its_first_checkpoint_loses_nothing_that_came_since_its_shard_began_at_latest() {
+    let ground = Ground::new();
+    ground.put();
+    sleep(SECOND).await;
+    let mut scene = begin_at(
+        Checkpoint::Latest,
+        ground,
+        Nursery::new(|life, action| match (life, action) {
+            (0, "processRecords") => vec![Say::End],
+            _ => obedient(life, action),
+        }),
+    );
+    sleep(SECOND).await;
+    let first = scene.ground.put();
+    sleep(SECOND / 2).await; // it dies of this one, and the next comes while nobody reads
+    let second = scene.ground.put();
+    sleep(SECOND * 10).await;
+    assert_eq!(scene.nursery.heard(0)[1], format!("processRecords {first}"));
+    assert_eq!(scene.nursery.heard(1)[1], format!("processRecords {first} {second}"));
+    scene.stops.gracefully.cancel();
+    scene.outcome().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_child_that_dies_while_it_waits_is_noticed_at_once() {
     let scene = scene(|life, action| match (life, action) {
         (0, "processRecords") => vec![Say::Checkpoint(None), Say::Answer, Say::Work(SECOND * 30), Say::Vanish],
@@ -80,6 +108,22 @@ async fn a_child_that_dies_while_it_waits_is_noticed_at_once() {
     assert_eq!(scene.nursery.births(), 1);
     sleep(SECOND * 2).await;
     assert_eq!(scene.nursery.heard(1), heard(&["initialize"]), "nothing comes twice");
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_strict_mode_a_child_that_dies_while_it_waits_is_noticed_at_the_next_message() {
+    let mut ground = Ground::new();
+    ground.compatibility = Compatibility::Strict;
+    ground.processing.when_child_fails = WhenChildFails::Exit;
+    let script = |life: usize, action: &str| match action {
+        "processRecords" => vec![Say::Checkpoint(None), Say::Answer, Say::Vanish],
+        _ => obedient(life, action),
+    };
+    let mut scene = begin(ground, Nursery::new(script));
+    scene.ground.put();
+    sleep(SECOND * 600).await;
+    assert_eq!((scene.held.standing(), scene.work.len()), (Standing::Held, 1));
+    assert!(scene.work.try_join_next().is_none(), "nobody has noticed");
 }
 
 #[tokio::test(start_paused = true)]
@@ -141,12 +185,15 @@ async fn who_waits_for_a_fresh_child_keeps_the_lease_and_leaves_at_once_when_cal
         match call {
             "stop" => scene.stops.gracefully.cancel(),
             "now" => scene.stops.now.cancel(),
-            "handoff" => drop(beside(table).begin_handoff(&row(table, 0), &worker("b")).await.unwrap()),
+            "handoff" => {
+                beside(table).put_worker(&load_row("b")).await.unwrap();
+                drop(beside(table).begin_handoff(&row(table, 0), &worker("b")).await.unwrap());
+            }
             _ => drop(beside(table).assign(&row(table, 0), &worker("b")).await.unwrap()),
         }
         let outcome = scene.outcome().await;
         assert!(matches!(outcome, Outcome::LeaseGone), "{call} {outcome:?}");
-        let limit = if matches!(call, "stop" | "now") { Duration::ZERO } else { F / 3 };
+        let limit = if matches!(call, "stop" | "now") { Duration::ZERO } else { F }; // renewals bring the news
         assert!(begun.elapsed() <= limit, "{call} {:?}", begun.elapsed());
         assert!(scene.nursery.births() <= births + 1, "{call}");
         let owner = if matches!(call, "stop" | "now") { None } else { Some(worker("b")) };
@@ -230,4 +277,75 @@ async fn a_child_that_fails_when_its_lease_is_lost_has_no_successor() {
     scene.ground.table.faults().cut(SECOND * 600);
     assert!(matches!(scene.outcome().await, Outcome::LeaseGone));
     assert_eq!(scene.nursery.births(), 1);
+}
+
+/// Children that die of the records whose data says so.
+fn allergic(bad: &[String]) -> impl Fn(usize, &str) -> Vec<Say> + Send + Sync + 'static {
+    let bad = bad.to_vec();
+    move |life, told| {
+        let dies = told.split(' ').skip(1).any(|number| bad.iter().any(|bad| bad == number));
+        let action = told.split(' ').next().unwrap_or_default();
+        if dies { vec![Say::End] } else { obedient(life, action) }
+    }
+}
+
+fn given(nursery: &Nursery) -> std::collections::BTreeSet<String> {
+    let lives = (0..nursery.births()).flat_map(|life| {
+        let heard = nursery.heard(life);
+        let survived = heard.windows(2).filter(|two| two[1].starts_with("checkpoint stored")).map(|two| two[0].clone());
+        survived.collect::<Vec<_>>()
+    });
+    lives
+        .filter_map(|line| line.strip_prefix("processRecords ").map(str::to_owned))
+        .flat_map(|line| line.split(' ').map(str::to_owned).collect::<Vec<_>>())
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn poison_is_found_written_down_and_left_out_where_that_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("dead.jsonl");
+    for policy in [OnPoison::Skip, OnPoison::DeadLetter { file: file.clone() }] {
+        let mut ground = Ground::new();
+        ground.processing.on_poison = policy.clone();
+        let numbers: Vec<String> = (0..25).map(|_| ground.put()).collect();
+        let bad = [numbers[3].clone(), numbers[4].clone(), numbers[24].clone()];
+        ground.stream.split(&shard(0)).unwrap();
+        let mut scene = begin(ground, Nursery::new_hearing(allergic(&bad)));
+        let outcome = scene.outcome().await;
+        assert!(matches!(outcome, Outcome::Finished), "{outcome:?}");
+        let good = numbers.iter().filter(|number| !bad.contains(number)).cloned().collect();
+        assert_eq!(given(&scene.nursery), good, "{policy:?}");
+    }
+    let text = std::fs::read_to_string(&file).unwrap();
+    let letters: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(letters.len(), 3);
+    for letter in letters {
+        assert_eq!((&letter["stream"], &letter["shard"]), (&"words".into(), &"shardId-000000000000".into()));
+        assert_eq!((&letter["attempts"], &letter["data"]), (&5.into(), &"ZGF0YQ==".into()));
+        assert!(letter["error"].as_str().unwrap().contains("oh no"), "{letter}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn poison_stops_the_shard_unless_something_else_is_asked_for() {
+    let ground = Ground::new();
+    let bad = [ground.put()];
+    let mut scene = begin(ground, Nursery::new_hearing(allergic(&bad)));
+    assert!(matches!(scene.outcome().await, Outcome::Failed(Failure::GaveUp { .. })));
+    assert_eq!(scene.nursery.births(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn poison_that_cannot_be_written_down_is_not_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ground = Ground::new();
+    ground.processing.on_poison = OnPoison::DeadLetter { file: folder.path().to_owned() };
+    let bad = [ground.put()];
+    ground.put();
+    let mut scene = begin(ground, Nursery::new_hearing(allergic(&bad)));
+    let outcome = scene.outcome().await;
+    let Outcome::Failed(failure @ Failure::NoDeadLetter { .. }) = &outcome else { panic!("{outcome:?}") };
+    assert!(failure.to_string().contains("multilangd.deadLetterFile"), "{failure}");
+    assert!(given(&scene.nursery).is_empty() && scene.owner().is_none());
 }

@@ -21,13 +21,14 @@ use crate::consumer::{ChildFailure, Failure, Outcome, Shared};
 use crate::coordinator::Assignment;
 use crate::coordinator::renew::{HeldLease, Standing};
 use crate::lease::Lease;
+use crate::poison::Hunt;
 use crate::progress::ShardState;
 use crate::record::Record;
 use crate::record::deaggregate::{Fault, Reason, deaggregate, drop_done};
 use crate::retrieval::Batch;
 use crate::retrieval::prefetch::Prefetch;
 use crate::stream::ChildShard;
-use crate::types::Checkpoint;
+use crate::types::{Checkpoint, EpochMillis};
 
 /// How long a child that forgot the end of its shard may take to end, as a fresh one waits for it.
 const RETRY_LIMIT: Duration = Duration::from_secs(5);
@@ -57,18 +58,27 @@ enum Delivery {
     Damaged(Fault),
 }
 
-pub(super) struct ShardTask {
+pub(super) struct ShardTask<'a> {
     shared: Arc<Shared>,
     lease: Lease,
     held: HeldLease,
     talk: Option<Conversation>,
     readers: JoinSet<()>,
+    /// Decides how much of a batch goes into one message; all of it, unless poison is looked for.
+    hunt: &'a mut Hunt,
+    /// When the shard was first read under this lease, if it was.
+    since: Option<EpochMillis>,
 }
 
-impl ShardTask {
-    pub(super) fn new(shared: Arc<Shared>, assignment: Assignment) -> Self {
+impl<'a> ShardTask<'a> {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        assignment: Assignment,
+        hunt: &'a mut Hunt,
+        since: Option<EpochMillis>,
+    ) -> Self {
         let Assignment { lease, held } = assignment;
-        Self { shared, lease, held, talk: None, readers: JoinSet::new() }
+        Self { shared, lease, held, talk: None, readers: JoinSet::new(), hunt, since }
     }
 
     pub(super) async fn run(&mut self, stop: &CancellationToken) -> Outcome {
@@ -112,7 +122,7 @@ impl ShardTask {
             Err(error) => return self.fail(error.into()).await,
         };
         let from = self.lease.checkpoint.clone();
-        let reader = self.shared.source.open(&shard, &from);
+        let reader = self.shared.source.open_again(&shard, &from, self.since);
         let mut batches = Prefetch::start(reader, self.shared.read_ahead, &mut self.readers);
         let hello = encode::initialize(&shard, &from);
         let processing = &self.shared.processing;
@@ -168,18 +178,38 @@ impl ShardTask {
             self.shared.progress.delivered(self.held.shard(), &[], batch.millis_behind_latest);
             return Ok(Delivery::Done);
         }
-        if self.held.standing() == Standing::Lost && self.shared.compatibility == Compatibility::Safe {
-            return Ok(Delivery::LeaseTooOld);
+        let mut rest = records.as_slice();
+        loop {
+            if self.held.standing() == Standing::Lost && self.shared.compatibility == Compatibility::Safe {
+                return Ok(Delivery::LeaseTooOld);
+            }
+            let (now, later) = rest.split_at(if rest.is_empty() { 0 } else { self.hunt.portion(rest) });
+            self.give(now, batch.millis_behind_latest).await?;
+            rest = later;
+            if rest.is_empty() {
+                return Ok(Delivery::Done);
+            }
         }
-        let bytes: usize = records.iter().map(Record::data_len).sum();
-        let line = encode::process_records(&records, batch.millis_behind_latest);
-        self.tell(Action::ProcessRecords, &line).await?;
-        self.held.count_bytes(bytes as u64);
-        self.shared.progress.delivered(self.held.shard(), &records, batch.millis_behind_latest);
-        Ok(Delivery::Done)
     }
 
-    /// Opens aggregates, leaves out what is done, and raises the bound of the child's checkpoints.
+    /// Gives these to the child in one message, and raises the bound of its checkpoints to the last of them.
+    async fn give(&mut self, records: &[Record], behind: Option<i64>) -> Result<(), ChildFailure> {
+        let bytes: usize = records.iter().map(Record::data_len).sum();
+        match (records.last().map(Record::place), &mut self.talk) {
+            (Some(Ok(place)), Some(talk)) => talk.checkpointer().delivered(place),
+            (Some(Err(error)), _) => warn!(shard = %self.held.shard(), %error, "record cannot be checkpointed"),
+            (Some(Ok(_)) | None, _) => {}
+        }
+        self.hunt.give(records);
+        let line = encode::process_records(records, behind);
+        self.tell(Action::ProcessRecords, &line).await?;
+        self.hunt.answered();
+        self.held.count_bytes(bytes as u64);
+        self.shared.progress.delivered(self.held.shard(), records, behind);
+        Ok(())
+    }
+
+    /// Opens aggregates, leaves out what is done or set aside.
     ///
     /// # Errors
     /// An aggregate is damaged in a way that stops a Java daemon, and Java's way is wanted.
@@ -195,14 +225,10 @@ impl ShardTask {
             }
             error!(shard = %self.held.shard(), %fault, "aggregated record is damaged, going on with what could be read");
         }
-        let Some(talk) = &mut self.talk else { return Ok(records) };
-        let checkpointer = talk.checkpointer();
-        drop_done(&mut records, checkpointer.last());
-        match records.last().map(Record::place) {
-            Some(Ok(place)) => checkpointer.delivered(place),
-            Some(Err(error)) => warn!(shard = %self.held.shard(), %error, "record cannot be checkpointed"),
-            None => {}
+        if let Some(talk) = &mut self.talk {
+            drop_done(&mut records, talk.checkpointer().last());
         }
+        records.retain(|record| !self.hunt.is_set_aside(record));
         Ok(records)
     }
 

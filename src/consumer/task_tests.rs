@@ -273,6 +273,12 @@ async fn a_child_that_does_not_end_holds_its_shard_for_a_minute_at_most() {
         assert!(matches!(outcome, Outcome::LeaseGone) && told.last().unwrap() == "end of input", "{call:?} {told:?}");
         assert!((CLOSED_LIMIT..CLOSED_LIMIT + F).contains(&begin.elapsed()), "{call:?} {:?}", begin.elapsed());
     }
+    let mut scene = begin(Ground { compatibility: Compatibility::Strict, ..Ground::new() }, &fresh(), obedient);
+    scene.nursery.stays.store(true, std::sync::atomic::Ordering::Relaxed);
+    sleep(SECOND).await;
+    scene.call(Call::Stop).await;
+    sleep(CLOSED_LIMIT * 10).await;
+    assert!(scene.work.try_join_next().is_none(), "in strict mode for ever");
 }
 
 #[tokio::test(start_paused = true)]

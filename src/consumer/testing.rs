@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::child::{Child, ChildLauncher, Death, LaunchError};
 use crate::clock::PausedClock;
-use crate::config::{Compatibility, Polling, Processing, ProtocolLevel, WhenChildFails};
+use crate::config::{Compatibility, OnPoison, Polling, Processing, ProtocolLevel, WhenChildFails};
 use crate::consumer::Shared;
 use crate::coordinator::renew::HeldLease;
 use crate::coordinator::renew::keeper::Keeper;
@@ -58,20 +58,43 @@ pub(crate) struct Nursery {
     pub(crate) refusals: AtomicU32,
     /// Its children do not care about the end of their input.
     pub(crate) stays: AtomicBool,
+    hears: Hears,
+}
+
+/// What of a message the script is given.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hears {
+    Action,
+    /// Behind it, the sequence numbers of its records.
+    Records,
 }
 
 impl Nursery {
     pub(crate) fn new(script: impl Fn(usize, &str) -> Vec<Say> + Send + Sync + 'static) -> Arc<Self> {
         let (refusals, stays) = (AtomicU32::new(0), AtomicBool::new(false));
-        Arc::new(Self { script: Arc::new(script), heard: Arc::default(), refusals, stays })
+        Arc::new(Self { script: Arc::new(script), heard: Arc::default(), refusals, stays, hears: Hears::Action })
+    }
+
+    /// One whose script hears of the records too.
+    pub(crate) fn new_hearing(script: impl Fn(usize, &str) -> Vec<Say> + Send + Sync + 'static) -> Arc<Self> {
+        let (refusals, stays) = (AtomicU32::new(0), AtomicBool::new(false));
+        Arc::new(Self { script: Arc::new(script), heard: Arc::default(), refusals, stays, hears: Hears::Records })
     }
 
     pub(crate) fn child(&self) -> Box<dyn Child> {
         let mut heard = self.heard.lock().unwrap();
         heard.push(Vec::new());
         let number = heard.len() - 1;
-        let (script, stays) = (self.script.clone(), self.stays.load(Ordering::Relaxed));
-        Box::new(Scripted { number, script, heard: self.heard.clone(), acts: VecDeque::new(), until: None, stays })
+        let (script, stays, hears) = (self.script.clone(), self.stays.load(Ordering::Relaxed), self.hears);
+        Box::new(Scripted {
+            number,
+            script,
+            hears,
+            heard: self.heard.clone(),
+            acts: VecDeque::new(),
+            until: None,
+            stays,
+        })
     }
 
     /// What the n-th child heard, messages in short.
@@ -107,6 +130,7 @@ pub(crate) fn obedient(_: usize, action: &str) -> Vec<Say> {
 struct Scripted {
     number: usize,
     script: Script,
+    hears: Hears,
     heard: Arc<Mutex<Vec<Vec<String>>>>,
     acts: VecDeque<(Say, String)>,
     /// When the work it is at is done.
@@ -143,9 +167,11 @@ impl Child for Scripted {
         }
         let records = message["records"].as_array().map(Vec::as_slice).unwrap_or_default();
         let numbers = records.iter().map(|record| format!(" {}", record["sequenceNumber"].as_str().unwrap()));
-        self.note(format!("{action}{}", numbers.collect::<String>()));
+        let told = format!("{action}{}", numbers.collect::<String>());
+        self.note(told.clone());
         self.until = None;
-        self.acts = (self.script)(self.number, &action).into_iter().map(|act| (act, action.clone())).collect();
+        let told = if self.hears == Hears::Records { &told } else { &action };
+        self.acts = (self.script)(self.number, told).into_iter().map(|act| (act, action.clone())).collect();
         if let Some((Say::End, _)) = self.acts.front() {
             return Err(std::io::ErrorKind::BrokenPipe.into());
         }
@@ -195,6 +221,7 @@ pub(crate) struct Ground {
     pub(crate) keepers: JoinSet<()>,
     pub(crate) processing: Processing,
     pub(crate) compatibility: Compatibility,
+    pub(crate) clock: Arc<PausedClock>,
 }
 
 impl Ground {
@@ -210,14 +237,16 @@ impl Ground {
             checkpoint_at_shard_end: false,
             when_child_fails: WhenChildFails::Restart,
             child_restart_limit: NonZeroU32::new(5).unwrap(),
+            on_poison: OnPoison::Stop,
         };
-        let stream = Arc::new(MemoryStream::new(1, clock));
+        let stream = Arc::new(MemoryStream::new(1, clock.clone()));
         Self {
             table: MemoryStore::new(),
             stream,
             keepers: JoinSet::new(),
             processing,
             compatibility: Compatibility::Safe,
+            clock,
         }
     }
 
@@ -237,12 +266,14 @@ impl Ground {
     pub(crate) fn shared(&self, launcher: Arc<Nursery>) -> Arc<Shared> {
         let polling =
             Polling { max_records: 10, idle: Duration::from_millis(500), reduced_tps_threshold: Duration::ZERO };
-        let (initial, clock) = (InitialPosition::TrimHorizon, Arc::new(PausedClock::new(NOW)));
+        let (initial, clock) = (InitialPosition::TrimHorizon, self.clock.clone());
         Arc::new(Shared {
             leases: Arc::new(self.table.clone()),
             source: Arc::new(PollingSource::in_memory(self.stream.clone(), polling, initial, clock)),
             launcher,
             progress: Arc::new(Unwatched),
+            stream: "words".to_owned(),
+            clock: self.clock.clone(),
             processing: self.processing.clone(),
             compatibility: self.compatibility,
             parent_poll: Duration::from_secs(10),

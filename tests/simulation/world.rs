@@ -8,7 +8,8 @@ use std::time::Duration;
 use fastrand::Rng;
 use multilangd::clock::{Clock, PausedClock};
 use multilangd::config::{
-    Balancing, ClientVersionConfig, Compatibility, Coordination, Polling, Processing, ProtocolLevel, WhenChildFails,
+    Balancing, ClientVersionConfig, Compatibility, Coordination, OnPoison, Polling, Processing, ProtocolLevel,
+    WhenChildFails,
 };
 use multilangd::consumer::Shared;
 use multilangd::coordinator::Fleet;
@@ -120,6 +121,22 @@ pub(crate) fn coordination(interval: Duration) -> Coordination {
     }
 }
 
+/// What the children of every fleet here are promised.
+fn processing() -> Processing {
+    Processing {
+        call_for_empty_lists: false,
+        skip_shard_sync_if_leases_exist: false,
+        child_timeout: None,
+        task_backoff: Duration::from_millis(500),
+        shutdown_grace: GRACE,
+        protocol_level: ProtocolLevel::Three,
+        checkpoint_at_shard_end: false,
+        when_child_fails: WhenChildFails::Restart,
+        child_restart_limit: NonZeroU32::new(5).unwrap(),
+        on_poison: OnPoison::Stop,
+    }
+}
+
 impl World {
     pub(crate) fn new(seed: u64, shards: u32, voice: Voice) -> Self {
         fastrand::seed(seed); // the waits and spreads of the workers
@@ -214,17 +231,9 @@ impl World {
             source: Arc::new(source),
             launcher: Arc::new(launcher),
             progress: Arc::new(Unwatched),
-            processing: Processing {
-                call_for_empty_lists: false,
-                skip_shard_sync_if_leases_exist: false,
-                child_timeout: None,
-                task_backoff: Duration::from_millis(500),
-                shutdown_grace: GRACE,
-                protocol_level: ProtocolLevel::Three,
-                checkpoint_at_shard_end: false,
-                when_child_fails: WhenChildFails::Restart,
-                child_restart_limit: NonZeroU32::new(5).unwrap(),
-            },
+            stream: "simulated".to_owned(),
+            clock: self.clock.clone(),
+            processing: processing(),
             compatibility: Compatibility::Safe,
             parent_poll: config.parent_poll_interval,
             read_ahead: PrefetchLimits::POLLING,

@@ -1,0 +1,169 @@
+//! The dead-letter file: what was set aside, one JSON object a line, on disk before its shard goes on.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::num::NonZeroU32;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::record::Record;
+use crate::types::{EpochMillis, ShardId};
+
+/// Its owner only: it holds customers' data.
+const MODE: u32 = 0o600;
+
+/// A record that was set aside, with its context.
+#[derive(Clone, Copy, Debug)]
+pub struct Letter<'a> {
+    /// When, in wall time.
+    pub time: EpochMillis,
+    /// `streamName`.
+    pub stream: &'a str,
+    /// Its shard.
+    pub shard: &'a ShardId,
+    /// The record; data stays base64.
+    pub record: &'a Record,
+    /// How often it failed alone.
+    pub attempts: NonZeroU32,
+    /// What the child did the last time.
+    pub error: &'a str,
+}
+
+impl Letter<'_> {
+    /// One line, with its end.
+    #[must_use]
+    pub fn line(&self) -> Vec<u8> {
+        let Record { data, partition_key, sequence, arrival_millis, sub, explicit_hash_key, .. } = self.record;
+        let letter = json!({
+            "time": self.time.0,
+            "stream": self.stream,
+            "shard": self.shard.as_str(),
+            "sequenceNumber": sequence.as_str(),
+            "subSequenceNumber": sub,
+            "partitionKey": partition_key.as_str(),
+            "explicitHashKey": explicit_hash_key.as_ref().map(crate::record::Text::as_str),
+            "approximateArrivalTimestamp": arrival_millis,
+            "attempts": self.attempts,
+            "error": self.error,
+            "data": data.as_str(),
+        });
+        let mut line = letter.to_string().into_bytes();
+        line.push(b'\n');
+        line
+    }
+}
+
+/// Appends a line and returns when it is on disk. Several shards, and daemons, may share a file: each waits for the
+/// others. A line that a crash cut short is ended first.
+///
+/// # Errors
+/// It is not known to be on disk; a part of it may be.
+pub async fn append(file: &Path, line: Vec<u8>) -> io::Result<()> {
+    let file = file.to_owned();
+    tokio::task::spawn_blocking(move || append_now(&file, &line))
+        .await
+        .unwrap_or_else(|gone| Err(io::Error::other(gone)))
+}
+
+/// Finds out whether the file can be written, and makes it if it is not there.
+///
+/// # Errors
+/// It cannot.
+pub fn validate(file: &Path) -> io::Result<()> {
+    open(file).map(drop)
+}
+
+fn open(file: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).append(true).create(true).mode(MODE).open(file)
+}
+
+fn append_now(path: &Path, line: &[u8]) -> io::Result<()> {
+    let mut file = open(path)?;
+    file.lock()?; // until it is closed
+    let length = file.seek(SeekFrom::End(0))?;
+    if length == 0 {
+        File::open(folder(path))?.sync_all()?; // the name must last, too
+    } else {
+        let mut last = [0];
+        file.seek(SeekFrom::Start(length - 1))?;
+        file.read_exact(&mut last)?;
+        if last != *b"\n" {
+            file.write_all(b"\n")?;
+        }
+    }
+    file.write_all(line)?;
+    file.sync_all()
+}
+
+fn folder(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        Some(_) | None => PathBuf::from("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Text;
+
+    fn record() -> Record {
+        Record {
+            data: Text::from("aGk="),
+            partition_key: Text::from("k\"1"),
+            sequence: Text::from("4968"),
+            arrival_millis: Some(17),
+            sub: 3,
+            aggregated: true,
+            explicit_hash_key: None,
+        }
+    }
+
+    #[test]
+    fn a_letter_holds_the_record_and_its_context_in_one_line() {
+        let (shard, record) = (ShardId::new("shardId-000000000007"), record());
+        let letter = Letter {
+            time: EpochMillis(99),
+            stream: "orders",
+            shard: &shard,
+            record: &record,
+            attempts: NonZeroU32::new(5).unwrap(),
+            error: "it died:\n\"boom\"",
+        };
+        let line = String::from_utf8(letter.line()).unwrap();
+        assert!(line.ends_with("}\n") && line.matches('\n').count() == 1, "{line}");
+        let read: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let expected = json!({
+            "time": 99, "stream": "orders", "shard": "shardId-000000000007", "sequenceNumber": "4968",
+            "subSequenceNumber": 3, "partitionKey": "k\"1", "explicitHashKey": null, "approximateArrivalTimestamp": 17,
+            "attempts": 5, "error": "it died:\n\"boom\"", "data": "aGk=",
+        });
+        assert_eq!(read, expected);
+    }
+
+    #[tokio::test]
+    async fn lines_are_appended_by_many_and_a_torn_one_is_ended_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("dead.jsonl");
+        std::fs::write(&file, "{\"torn").unwrap();
+        let long = "x".repeat(200_000);
+        let lines = (0..8).map(|number| append(&file, format!("{number}{long}\n").into_bytes()));
+        for written in futures_util::future::join_all(lines).await {
+            written.unwrap();
+        }
+        let text = std::fs::read_to_string(&file).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!((lines.len(), lines[0]), (9, "{\"torn"));
+        assert!(lines[1..].iter().all(|line| line.len() == long.len() + 1 && line.ends_with(&long)));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_written_is_an_error_before_and_when_it_is_needed() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(validate(folder.path()).is_err() && append(folder.path(), b"x\n".to_vec()).await.is_err());
+        let missing = folder.path().join("no/such/dead.jsonl");
+        assert!(validate(&missing).is_err());
+    }
+}
