@@ -10,10 +10,7 @@ use multilangd::cli::plan::{Surroundings, plan};
 fuzz_target!(|input: (bool, Vec<Vec<u8>>, Vec<u8>)| {
     let (as_java, words, text) = input;
     let words: Vec<OsString> = words.into_iter().map(OsString::from_vec).collect();
-    let around = Surroundings {
-        variable: &|_| Some(OsString::from_vec(text.clone())),
-        read: &|_| Ok(text.clone()),
-    };
+    let around = Surroundings { variable: &|_| Some(OsString::from_vec(text.clone())), read: &|_| Ok(text.clone()) };
     let program = if as_java { "java" } else { "multilangd" };
     let _plan = plan(program.as_ref(), &words, &around);
 });
