@@ -160,18 +160,10 @@ impl Checkpointer {
         if wanted < self.last {
             return Err(CheckpointRejected::MovesBack { wanted, last: self.last.clone() });
         }
-        if wanted > self.largest_permitted || self.is_past_a_start(&wanted, sub) {
+        if wanted > self.largest_permitted {
             return Err(CheckpointRejected::PassesDelivered { wanted, permitted: self.largest_permitted.clone() });
         }
         Ok(wanted)
-    }
-
-    /// The words for a start are ordered with their sub-sequence number too; `SHARD_END` is not.
-    ///
-    /// Source: KCL 3.x `ExtendedSequenceNumber.compareTo`.
-    fn is_past_a_start(&self, wanted: &Checkpoint, sub: u64) -> bool {
-        let is_start = *wanted < Checkpoint::ShardEnd && !matches!(wanted, Checkpoint::At(_));
-        is_start && sub > 0 && *wanted == self.largest_permitted
     }
 
     /// Notes that the lease row now holds `checkpoint`.

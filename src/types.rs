@@ -4,6 +4,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::num::NonZeroU64;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -150,10 +151,21 @@ impl fmt::Display for ExtendedSequenceNumber {
     }
 }
 
-/// Where a lease stands. The order of the variants *is* the order of the lease table.
+/// A word for a place before all records of a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Start {
+    /// [`Checkpoint::AtTimestamp`].
+    AtTimestamp,
+    /// [`Checkpoint::TrimHorizon`].
+    TrimHorizon,
+    /// [`Checkpoint::Latest`].
+    Latest,
+}
+
+/// Where a lease stands, in the order of the lease table.
 ///
 /// Source: KCL 3.x `ExtendedSequenceNumber.compareTo`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Checkpoint {
     /// Nothing read yet; begin at the configured time.
     AtTimestamp,
@@ -161,6 +173,9 @@ pub enum Checkpoint {
     TrimHorizon,
     /// Nothing read yet; begin after the newest record.
     Latest,
+    /// A word for a start with a sub-sequence number, which a child may ask for and a Java worker stores. It means
+    /// what the word means, and lies after it.
+    StartWithSub(Start, NonZeroU64),
     /// Everything up to and including this user record is done.
     At(ExtendedSequenceNumber),
     /// Everything is done and the shard is closed.
@@ -172,32 +187,53 @@ impl Checkpoint {
     #[must_use]
     pub fn sequence_text(&self) -> &str {
         match self {
-            Self::AtTimestamp => "AT_TIMESTAMP",
-            Self::TrimHorizon => "TRIM_HORIZON",
-            Self::Latest => "LATEST",
+            Self::AtTimestamp | Self::StartWithSub(Start::AtTimestamp, _) => "AT_TIMESTAMP",
+            Self::TrimHorizon | Self::StartWithSub(Start::TrimHorizon, _) => "TRIM_HORIZON",
+            Self::Latest | Self::StartWithSub(Start::Latest, _) => "LATEST",
             Self::At(place) => place.sequence.as_str(),
             Self::ShardEnd => "SHARD_END",
         }
     }
 
-    /// The number of attribute `checkpointSubSequenceNumber`; 0 for everything but a user record.
+    /// The number of attribute `checkpointSubSequenceNumber`.
     #[must_use]
     pub fn sub(&self) -> u64 {
         match self {
             Self::At(place) => place.sub,
+            Self::StartWithSub(_, sub) => sub.get(),
             Self::AtTimestamp | Self::TrimHorizon | Self::Latest | Self::ShardEnd => 0,
         }
     }
 
-    /// Reads the two attributes of a lease row, or the two fields of a child's request.
+    /// This checkpoint, or the plain word if it is one for a start with a sub-sequence number: all that a reader
+    /// needs to know.
+    #[must_use]
+    pub fn without_sub_of_start(self) -> Self {
+        match self {
+            Self::StartWithSub(start, _) => Self::of(start),
+            other => other,
+        }
+    }
+
+    fn of(start: Start) -> Self {
+        match start {
+            Start::AtTimestamp => Self::AtTimestamp,
+            Start::TrimHorizon => Self::TrimHorizon,
+            Start::Latest => Self::Latest,
+        }
+    }
+
+    /// Reads the two attributes of a lease row, or the two fields of a child's request. The end of a shard has no
+    /// sub-sequence number: a Java worker keeps one, and then takes the shard for unfinished.
     ///
     /// # Errors
     /// The text is neither all digits nor one of the four words (case matters).
     pub fn parse(sequence: &str, sub: u64) -> Result<Self, NotACheckpoint> {
+        let start = |start| NonZeroU64::new(sub).map_or(Self::of(start), |sub| Self::StartWithSub(start, sub));
         Ok(match sequence {
-            "AT_TIMESTAMP" => Self::AtTimestamp,
-            "TRIM_HORIZON" => Self::TrimHorizon,
-            "LATEST" => Self::Latest,
+            "AT_TIMESTAMP" => start(Start::AtTimestamp),
+            "TRIM_HORIZON" => start(Start::TrimHorizon),
+            "LATEST" => start(Start::Latest),
             "SHARD_END" => Self::ShardEnd,
             digits => match digits.parse() {
                 Ok(sequence) => Self::At(ExtendedSequenceNumber { sequence, sub }),
@@ -213,12 +249,45 @@ impl Checkpoint {
     pub fn same_text(&self, other: &Self) -> bool {
         self.sequence_text() == other.sequence_text() && self.sub() == other.sub()
     }
+
+    /// Decides the order of two that are not both records.
+    fn rank(&self) -> (u8, u64) {
+        let start = |start: Start| match start {
+            Start::AtTimestamp => 0,
+            Start::TrimHorizon => 1,
+            Start::Latest => 2,
+        };
+        match self {
+            Self::AtTimestamp => (start(Start::AtTimestamp), 0),
+            Self::TrimHorizon => (start(Start::TrimHorizon), 0),
+            Self::Latest => (start(Start::Latest), 0),
+            Self::StartWithSub(word, sub) => (start(*word), sub.get()),
+            Self::At(_) => (3, 0),
+            Self::ShardEnd => (4, 0),
+        }
+    }
+}
+
+impl Ord for Checkpoint {
+    fn cmp(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (Self::At(a), Self::At(b)) => a.cmp(b),
+            (a, b) => a.rank().cmp(&b.rank()),
+        }
+    }
+}
+
+impl PartialOrd for Checkpoint {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 impl fmt::Display for Checkpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::At(place) => write!(f, "{place}"),
+            Self::StartWithSub(_, sub) => write!(f, "{}.{sub}", self.sequence_text()),
             Self::AtTimestamp | Self::TrimHorizon | Self::Latest | Self::ShardEnd => f.write_str(self.sequence_text()),
         }
     }
@@ -296,10 +365,23 @@ mod tests {
 
     #[test]
     fn checkpoints_are_ordered_as_the_lease_table_orders_them() {
-        let rising = ["AT_TIMESTAMP", "TRIM_HORIZON", "LATEST", "0", "7", "7.1", "9", "10", "10.2", "SHARD_END"];
+        let starts = ["AT_TIMESTAMP", "AT_TIMESTAMP.3", "TRIM_HORIZON", "TRIM_HORIZON.1", "LATEST", "LATEST.4"];
+        let places = ["0", "7", "7.1", "9", "10", "10.2", "SHARD_END"];
+        let rising = [starts.as_slice(), &places].concat();
         for pair in rising.windows(2) {
             assert!(at(pair[0]) < at(pair[1]), "{pair:?}");
         }
+    }
+
+    #[test]
+    fn a_start_keeps_its_sub_sequence_number_and_the_end_has_none() {
+        for text in ["AT_TIMESTAMP.3", "TRIM_HORIZON.1", "LATEST.4", "LATEST", "7.1"] {
+            let read = at(text);
+            assert_eq!(read.to_string(), text);
+            assert_eq!(Checkpoint::parse(read.sequence_text(), read.sub()), Ok(read));
+        }
+        assert_eq!(at("LATEST.4").without_sub_of_start(), Checkpoint::Latest);
+        assert_eq!(at("SHARD_END.4"), Checkpoint::ShardEnd);
     }
 
     #[test]

@@ -90,6 +90,14 @@ fn the_words_are_places_below_and_above_all_numbers() {
         ("TRIM_HORIZON", "TRIM_HORIZON", "LATEST", None, REFUSED),
         ("TRIM_HORIZON", "TRIM_HORIZON", "1", None, REFUSED),
         ("TRIM_HORIZON", "9", "trim_horizon", None, REFUSED),
+        // a start is ordered and kept with its sub-sequence number
+        ("TRIM_HORIZON", "9", "LATEST", Some(4), "write LATEST.4"),
+        ("LATEST", "9", "LATEST", Some(4), "write LATEST.4"),
+        ("LATEST.4", "9", "LATEST", Some(4), THERE),
+        ("LATEST.4", "9", "LATEST", None, REFUSED),
+        ("LATEST.4", "9", "TRIM_HORIZON", Some(9), REFUSED),
+        ("TRIM_HORIZON.2", "9", "LATEST", None, "write LATEST.0"),
+        ("LATEST.4", "9", "1", None, "write 1.0"),
     ];
     for (last, delivered, sequence, sub, expected) in table {
         let decision = checkpointer(last, delivered).decide(Some(sequence), *sub);
@@ -99,7 +107,7 @@ fn the_words_are_places_below_and_above_all_numbers() {
 
 #[test]
 fn nothing_delivered_means_nothing_to_write() {
-    for start in ["TRIM_HORIZON", "LATEST", "AT_TIMESTAMP", "7.2"] {
+    for start in ["TRIM_HORIZON", "LATEST", "LATEST.4", "AT_TIMESTAMP", "7.2"] {
         assert_eq!(Checkpointer::new(place(start)).decide(None, None), Decision::AlreadyThere, "{start}");
     }
 }
@@ -109,6 +117,7 @@ fn the_last_place_delivered_becomes_the_end_of_an_ended_shard() {
     let table: &[Row] = &[
         ("7", "9", None, None, "write SHARD_END.0"),
         ("7", "9", Some("SHARD_END"), None, "write SHARD_END.0"),
+        ("7", "9", Some("SHARD_END"), Some(4), "write SHARD_END.0"), // Java keeps the 4 and never ends the shard
         ("7", "9", Some("9"), None, "write SHARD_END.0"),
         ("7", "9", Some("9"), Some(0), "write SHARD_END.0"),
         ("7", "9.2", Some("9"), Some(2), "write SHARD_END.0"),

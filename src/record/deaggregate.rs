@@ -243,7 +243,7 @@ fn hash_key(text: &[u8]) -> Result<u128, Reason> {
 /// Source: KCL 3.5.1 `ProcessTask.filterAndGetMaxExtendedSequenceNumber`; AGGREGATION.md section 5.
 pub fn drop_done(records: &mut Vec<Record>, checkpoint: &Checkpoint) {
     match checkpoint {
-        Checkpoint::AtTimestamp | Checkpoint::TrimHorizon | Checkpoint::Latest => {}
+        Checkpoint::AtTimestamp | Checkpoint::TrimHorizon | Checkpoint::Latest | Checkpoint::StartWithSub(..) => {}
         Checkpoint::ShardEnd => records.clear(),
         Checkpoint::At(done) => records.retain(|record| !is_done(record, done)),
     }

@@ -28,6 +28,7 @@ impl Position {
     #[must_use]
     pub fn new(checkpoint: Checkpoint, initial: InitialPosition) -> Self {
         let compatibility = Compatibility::Safe;
+        let checkpoint = checkpoint.without_sub_of_start();
         Self { checkpoint, initial, record: None, taken: None, latest_since: None, begun: false, compatibility }
     }
 
@@ -57,12 +58,16 @@ impl Position {
             match &self.checkpoint {
                 Checkpoint::At(place) => return IteratorStart::After(place.sequence.clone()),
                 Checkpoint::Latest => return IteratorStart::Latest,
-                Checkpoint::AtTimestamp | Checkpoint::TrimHorizon | Checkpoint::ShardEnd => {}
+                Checkpoint::AtTimestamp
+                | Checkpoint::TrimHorizon
+                | Checkpoint::StartWithSub(..)
+                | Checkpoint::ShardEnd => {}
             }
         }
         match (&self.checkpoint, self.initial, self.latest_since) {
             (Checkpoint::At(place), _, _) => IteratorStart::At(place.sequence.clone()),
-            (Checkpoint::TrimHorizon, _, _) => IteratorStart::TrimHorizon,
+            // a start with a sub-sequence number does not come here; if it did, nothing may be left out
+            (Checkpoint::TrimHorizon | Checkpoint::StartWithSub(..), _, _) => IteratorStart::TrimHorizon,
             (Checkpoint::AtTimestamp, InitialPosition::AtTimestamp(time), _) => IteratorStart::AtTimestamp(time),
             // the configuration has changed since the lease was made; nothing may be left out
             (Checkpoint::AtTimestamp, InitialPosition::Latest | InitialPosition::TrimHorizon, _) => {
@@ -106,9 +111,14 @@ impl Position {
         match (&self.record, &self.checkpoint) {
             (Some(taken), _) => number <= taken,
             (None, Checkpoint::At(place)) => *number < place.sequence,
-            (None, Checkpoint::AtTimestamp | Checkpoint::TrimHorizon | Checkpoint::Latest | Checkpoint::ShardEnd) => {
-                false
-            }
+            (
+                None,
+                Checkpoint::AtTimestamp
+                | Checkpoint::TrimHorizon
+                | Checkpoint::Latest
+                | Checkpoint::StartWithSub(..)
+                | Checkpoint::ShardEnd,
+            ) => false,
         }
     }
 
@@ -127,6 +137,7 @@ impl Position {
             | Checkpoint::AtTimestamp
             | Checkpoint::TrimHorizon
             | Checkpoint::Latest
+            | Checkpoint::StartWithSub(..)
             | Checkpoint::ShardEnd => self.move_to(continuation),
         }
     }
@@ -156,6 +167,7 @@ mod tests {
             // checkpoint    first                              again
             (at("7", 0), IteratorStart::At(number("7")), IteratorStart::After(number("7"))),
             (Checkpoint::Latest, IteratorStart::Latest, IteratorStart::Latest),
+            (Checkpoint::parse("LATEST", 4).unwrap(), IteratorStart::Latest, IteratorStart::Latest),
             (Checkpoint::TrimHorizon, IteratorStart::TrimHorizon, IteratorStart::TrimHorizon),
         ];
         for (checkpoint, first, again) in table {

@@ -55,7 +55,7 @@ pub(crate) fn number_of(checkpoint: &Checkpoint) -> u64 {
     match checkpoint {
         Checkpoint::At(place) => place.sequence.as_str().parse().unwrap(),
         Checkpoint::ShardEnd => u64::MAX,
-        Checkpoint::AtTimestamp | Checkpoint::TrimHorizon | Checkpoint::Latest => 0,
+        Checkpoint::AtTimestamp | Checkpoint::TrimHorizon | Checkpoint::Latest | Checkpoint::StartWithSub(..) => 0,
     }
 }
 
