@@ -5,6 +5,7 @@
 //! | GetRecords | no `ChildShards` at the end, `MillisBehindLatest` always 0, no 10 MB cap | [`get_records`] |
 //! | SubscribeToShard | `ChildShards` in every event of a closed shard and never an end, always 0 behind | [`subscribe`] |
 //! | ListShards | no filter, no second page, not by ARN | [`list_shards`] |
+//! | any, in CBOR | moments in seconds, both ways | [`times`] |
 //! | PutRecord(s), resharding | numbers are given before records are stored: a reader can pass one | [`Repair::exclusive`] |
 //!
 //! Everything else passes through. What the service would answer is decided in [`family`], from values alone.
@@ -13,6 +14,7 @@ mod family;
 mod get_records;
 mod list_shards;
 mod subscribe;
+mod times;
 pub(super) mod wire;
 
 use std::sync::Arc;
@@ -93,6 +95,8 @@ pub(super) async fn repair(State(repair): State<Repair>, request: Request, next:
         "GetRecords" | "SubscribeToShard" | "ListShards" | "SplitShard" | "MergeShards" | "UpdateShardCount" => {}
         // Reads the write frontier, which must not move between two looks.
         "GetShardIterator" => {
+            let Ok((request, body)) = buffered(request).await else { return too_large(wire) };
+            let (request, _) = times::question(wire, request, &body);
             let _shared = repair.gate.read().await;
             return next.run(request).await;
         }
@@ -101,13 +105,17 @@ pub(super) async fn repair(State(repair): State<Repair>, request: Request, next:
             let Ok((request, _)) = buffered(request).await else { return too_large(wire) };
             return repair.exclusive(None, request, next).await;
         }
-        _ => return next.run(request).await,
+        // PutRecord has no moments, the others are small
+        _ => return times::answer(wire, next.run(request).await).await,
     }
     let Ok((request, body)) = buffered(request).await else { return too_large(wire) };
     let question = wire.question(&body);
     match name {
         "GetRecords" => get_records::answer(&repair, wire, &question, request, next).await,
-        "SubscribeToShard" => subscribe::answer(&repair, wire, &question, request, next).await,
+        "SubscribeToShard" => {
+            let (request, body) = times::question(wire, request, &body);
+            subscribe::answer(&repair, wire, &wire.question(&body), request, next).await
+        }
         "ListShards" => list_shards::answer(&repair, wire, &question).await,
         _ => repair.exclusive(Some(&question), request, next).await,
     }

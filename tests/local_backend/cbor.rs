@@ -5,7 +5,9 @@ use aws_smithy_eventstream::frame::read_message_from;
 use ciborium::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::{Bench, read, shard};
+use multilangd::clock::{Clock as _, SystemClock};
+
+use super::{Bench, STREAM, read, shard};
 
 /// Sends one request in HTTP/1.0, so that the end of the answer is the end of the connection; the body.
 async fn ask(bench: &Bench, operation: &str, members: &[(&str, Value)]) -> Vec<u8> {
@@ -71,6 +73,54 @@ async fn get_records_answers_cbor_with_bytes_lag_and_children() {
         }
     }
     panic!("the shard has no end");
+}
+
+/// A moment as the Java SDK reads it: tag 1, whole milliseconds, of the last minute.
+fn assert_is_a_recent_moment(moment: Option<Value>) {
+    let Some(Value::Tag(1, inner)) = moment else { panic!("{moment:?}") };
+    let millis = i64::try_from(inner.as_integer().unwrap()).unwrap();
+    let now = SystemClock.now().0;
+    assert!((now - 60_000..=now).contains(&millis), "{millis} at {now}");
+}
+
+#[tokio::test]
+async fn moments_in_cbor_are_tagged_milliseconds_both_ways() {
+    let bench = Bench::start(1).await;
+    bench.put(2).await;
+    let stream = ("StreamName", Value::from(STREAM));
+    let about = ask(&bench, "DescribeStreamSummary", std::slice::from_ref(&stream)).await;
+    let about: Value = ciborium::from_reader(about.as_slice()).unwrap();
+    let summary = member(&about, "StreamDescriptionSummary").unwrap();
+    assert_is_a_recent_moment(member(&summary, "StreamCreationTimestamp"));
+
+    // of an hour ago, so that both records are after it; taken for seconds it would lie in the far future
+    let moment = Value::Tag(1, Box::new(Value::from(SystemClock.now().0 - 3_600_000)));
+    let shard = ("ShardId", Value::from(shard(0)));
+    let kind = Value::from(ShardIteratorType::AtTimestamp.as_str());
+    let question = [stream, shard.clone(), ("ShardIteratorType", kind.clone()), ("Timestamp", moment.clone())];
+    let answer = ask(&bench, "GetShardIterator", &question).await;
+    let answer: Value = ciborium::from_reader(answer.as_slice()).unwrap();
+    let iterator = member(&answer, "ShardIterator").unwrap();
+    let answer = ask(&bench, "GetRecords", &[("ShardIterator", iterator)]).await;
+    let answer: Value = ciborium::from_reader(answer.as_slice()).unwrap();
+    let records = list(&answer, "Records");
+    assert_eq!(records.len(), 2);
+    assert_is_a_recent_moment(member(&records[0], "ApproximateArrivalTimestamp"));
+
+    bench.split_first().await; // so that the subscription ends
+    let arn = read::consumer(&bench).await;
+    let position = Value::Map(vec![("Type".into(), kind), ("Timestamp".into(), moment)]);
+    let question = [("ConsumerARN", Value::from(arn)), shard, ("StartingPosition", position)];
+    let body = ask(&bench, "SubscribeToShard", &question).await;
+    let (mut frames, mut seen) = (body.as_slice(), Vec::new());
+    while !frames.is_empty() {
+        let message = read_message_from(&mut frames).unwrap();
+        if let Ok(event) = ciborium::from_reader::<Value, _>(message.payload().as_ref()) {
+            seen.extend(list(&event, "Records"));
+        }
+    }
+    assert_eq!(seen.len(), 2);
+    assert_is_a_recent_moment(member(&seen[1], "ApproximateArrivalTimestamp"));
 }
 
 #[tokio::test]

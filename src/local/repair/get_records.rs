@@ -2,19 +2,20 @@
 //!
 //! The emulator judges the request (it answers one record of it); what is delivered is read from its store.
 
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::Request;
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::Response;
 use ferrokinesis::sequence::{increment_sequence, parse_sequence, resolve_shard_id, shard_ix_to_hex};
 use ferrokinesis::shard_iterator::{create_shard_iterator, decode_shard_iterator};
 use ferrokinesis::store::Store;
-use ferrokinesis::types::{EpochSeconds, StoredRecord};
+use ferrokinesis::types::StoredRecord;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::family::{Child, children};
+use super::times::{Moment, with_body};
 use super::wire::{Blob, Wire};
 use super::{Repair, now};
 
@@ -38,7 +39,7 @@ struct Answer<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Record<'a> {
-    approximate_arrival_timestamp: EpochSeconds,
+    approximate_arrival_timestamp: Moment,
     data: Blob<'a>,
     partition_key: &'a str,
     sequence_number: &'a str,
@@ -89,7 +90,7 @@ pub(super) async fn answer(repair: &Repair, wire: Wire, question: &Value, reques
 
 fn delivered<'a>(sequence_number: &'a str, record: &'a StoredRecord) -> Record<'a> {
     Record {
-        approximate_arrival_timestamp: EpochSeconds(record.approximate_arrival_timestamp),
+        approximate_arrival_timestamp: Moment(record.approximate_arrival_timestamp),
         data: Blob(&record.data),
         partition_key: &record.partition_key,
         sequence_number,
@@ -100,9 +101,7 @@ fn delivered<'a>(sequence_number: &'a str, record: &'a StoredRecord) -> Record<'
 fn with_limit_of_one(request: Request, wire: Wire, question: &Value) -> Request {
     let mut question = question.clone();
     question["Limit"] = json!(1);
-    let (mut parts, _) = request.into_parts();
-    parts.headers.remove(header::CONTENT_LENGTH);
-    Request::from_parts(parts, Body::from(wire.write(&question)))
+    with_body(request, Bytes::from(wire.write(&question)))
 }
 
 /// The records from `sequence` on with their sequence numbers; at least one if there is any, else up to the limits.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::family::{Filter, select};
+use super::times;
 use super::wire::Wire;
 use super::{Repair, now};
 
@@ -103,14 +104,12 @@ fn filter(asked: &Value) -> Result<Filter, Refusal> {
     }
 }
 
-/// Seconds since 1970 as JSON has them, or milliseconds as Java's CBOR has them.
+/// In milliseconds since 1970.
 fn time(asked: &Value) -> Result<u64, Refusal> {
-    /// No time in seconds is as large before the year 5138, none in milliseconds as small after 1973.
-    const MILLIS_FROM: f64 = 1e11;
     let Some(time) = asked["Timestamp"].as_f64() else {
         return Err((INVALID, "ShardFilter AT_TIMESTAMP and FROM_TIMESTAMP need a Timestamp".to_owned()));
     };
-    let millis = if time > MILLIS_FROM { time } else { time * 1000.0 };
+    let millis = times::seconds(time) * 1000.0;
     #[expect(clippy::cast_possible_truncation, reason = "the cast saturates")]
     Ok(millis as u64)
 }

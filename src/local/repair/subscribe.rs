@@ -17,6 +17,7 @@ use serde_json::Value;
 use super::Repair;
 use super::family::{children, is_closed};
 use super::get_records::millis_behind;
+use super::times;
 use super::wire::Wire;
 use crate::types::SequenceNumber;
 
@@ -127,7 +128,10 @@ impl Subscription {
 
     fn frames(&self, like: &Message, events: Vec<Document>, otherwise: Bytes) -> Bytes {
         let mut bytes = Vec::new();
-        for event in events {
+        for mut event in events {
+            if self.wire == Wire::Cbor {
+                times::to_millis(&mut event);
+            }
             let message = Message::new_from_parts(like.headers().to_vec(), self.wire.write(&event));
             if write_message_to(&message, &mut bytes).is_err() {
                 return otherwise;
