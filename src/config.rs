@@ -25,6 +25,7 @@ pub mod region;
 pub mod report;
 pub mod resolve;
 pub mod resolved;
+pub mod retries;
 pub mod surroundings;
 mod unknown;
 pub mod uri;

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::bail;
+use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
 
 use crate::clock::SystemClock;
 use crate::config::Config;
+use crate::config::retries::Retries;
 
 mod clock_watch;
 mod credentials;
@@ -47,6 +49,7 @@ impl Clients {
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .region(Region::new(region.clone()))
             .timeout_config(timeouts)
+            .retry_config(retry_config(around.retries))
             .profile_files(credentials::profile_files(around))
             .no_credentials();
         if let Some(profile) = &around.profile {
@@ -84,6 +87,15 @@ impl Clients {
             dynamodb: aws_sdk_dynamodb::Client::from_conf(for_dynamodb.build()),
             region,
         })
+    }
+}
+
+/// Given, so that the SDK does not read the environment for it, over which it would panic.
+fn retry_config(retries: Retries) -> RetryConfig {
+    let mode = if retries.is_adaptive { RetryConfig::adaptive() } else { RetryConfig::standard() };
+    match retries.max_attempts {
+        Some(attempts) => mode.with_max_attempts(attempts),
+        None => mode,
     }
 }
 

@@ -193,9 +193,14 @@ impl Findings {
         }
         lines.extend(self.warnings.iter().map(|warning| format!("warning: {warning}")));
         let errors = self.errors().len();
-        lines.push(format!("{errors} errors, {} warnings", self.warnings.len()));
+        lines.push(format!("{}, {}", counted(errors, "error"), counted(self.warnings.len(), "warning")));
         lines.join("\n") + "\n"
     }
+}
+
+/// `1 error`, `2 errors`.
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 fn effect(honoured: Honoured) -> &'static str {
@@ -212,5 +217,21 @@ fn told(verdict: &Verdict) -> (&'static str, Option<&str>) {
         Verdict::Missing(note) => ("missing", Some(note)),
         Verdict::NotTried(note) => ("not tried", Some(note)),
         Verdict::Failed(why) => ("failed", Some(why)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_of_a_kind_is_said_in_the_singular() {
+        let mut findings = Findings::default();
+        assert!(findings.text().ends_with("\n0 errors, 0 warnings\n"));
+        findings.fault("executableName", "gone".to_owned());
+        findings.warnings.push(Warning { key: None, message: "odd".to_owned() });
+        assert!(findings.text().ends_with("\n1 error, 1 warning\n"));
+        findings.fault("streamName", "gone".to_owned());
+        assert!(findings.text().ends_with("\n2 errors, 1 warning\n"));
     }
 }

@@ -59,6 +59,14 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_on_the_class_path_is_no_properties_file() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir(home.path().join("sub")).unwrap();
+        let found = properties_file(OsStr::new("sub"), &[home.path().to_owned()]);
+        assert_eq!(found, PathBuf::from("sub"), "it is looked for as a file, and not found");
+    }
+
+    #[test]
     fn folders_of_the_class_path_come_before_the_working_directory() {
         let home = tempfile::tempdir().unwrap();
         let (a, b) = (home.path().join("a"), home.path().join("b"));

@@ -212,3 +212,19 @@ pub(super) fn decode_bean(name: &str) -> Result<Chosen, (Stage, String)> {
     })?;
     Ok(Chosen { providers: vec![provider], is_chain: false })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_class_that_is_no_provider_is_refused() {
+        for name in ["AwsCredentialsProvider", "HttpCredentialsProvider", "java.lang.String", "AwsBasicCredentials"] {
+            let (stage, java) = decode_bean(name).unwrap_err();
+            assert_eq!(stage, Stage::Load, "{name}");
+            assert!(java.starts_with(&format!("Unable to load class {name}.")), "{java}");
+        }
+        let provider = vec![CredentialsProvider::Default];
+        assert_eq!(decode_bean("DefaultCredentialsProvider"), Ok(Chosen { providers: provider, is_chain: false }));
+    }
+}

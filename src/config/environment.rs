@@ -88,6 +88,12 @@ impl<'a> Defaults<'a> {
     pub(super) fn without_profile(environment: &'a Environment) -> Self {
         Self { environment, region: None, region_from: None, profile: Profile::default() }
     }
+
+    /// A setting of the profile in use.
+    pub(super) fn in_profile(&self, name: &str) -> Option<&str> {
+        self.profile.property(name)
+    }
+
     /// Endpoint of a service: its own setting beats the general one, variables beat the profile.
     ///
     /// An empty variable counts, as in Java. Source: CONFIGURATION section 9, case `endpoint-env`.

@@ -36,13 +36,25 @@ const NESTED_OBJECTS: [&str; 10] = [
     "advancedOptions",
 ];
 
+/// What Java stumbles over when a key ends in a dot.
+const NO_SUPPORT: &str = "Cannot invoke \"software.amazon.kinesis.multilang.config.DynaBeanBuilderSupport.set(String, \
+                          Object)\" because \"this.dynaBeanBuilderSupport\" is null";
+const NO_INPUT: &str = "Cannot invoke \"String.length()\" because \"this.input\" is null";
+
 /// An unknown leaf of an SDK client is fatal, unlike any other unknown key, and so is what its builder cannot take.
 pub(super) fn fault(name: &str, text: &str) -> Option<Refused> {
     let (client, leaf) = name.split_once('.').filter(|(client, _)| CLIENTS.contains(client))?;
     let (first, nested) = leaf.split_once('.').map_or((leaf, None), |(first, rest)| (first, Some(rest)));
+    if first.ends_with(']') && nested.is_some() {
+        return None; // Java does not get hold of a member of a list, and leaves the entry out
+    }
     let object = OBJECTS.iter().find(|(object, _)| *object == first);
     match (first, nested, object) {
+        // nothing has no leaves, and Java leaves the entry out
+        ("overrideConfiguration", Some(nested), _) if nested.starts_with('.') => None,
         ("overrideConfiguration", Some(nested), _) => overridden(nested, text),
+        ("credentialsProvider", Some(""), _) | (_, Some(""), Some(_)) => Some((Stage::Load, NO_SUPPORT.to_owned())),
+        ("endpointOverride", Some(""), _) => Some((Stage::Resolve, NO_INPUT.to_owned())),
         ("asyncConfiguration", Some("advancedOptions"), _) => Some(no_object()),
         ("asyncConfiguration", Some(nested), _) => Some(inside(nested, text)),
         ("", None, _) | ("credentialsProvider", None, _) => Some(no_mutator(first)),
@@ -172,6 +184,11 @@ mod tests {
                 ),
             ),
             ("cloudWatchClient.class", "x", Some("Unable to load class x. Attempted: (x)")),
+            ("dynamoDbClient.overrideConfiguration..apiCallTimeout", "x", None),
+            ("kinesisClient.region[0].x", "1", None),
+            ("dynamoDbClient.httpClient.", "x", Some(NO_SUPPORT)),
+            ("kinesisClient.credentialsProvider.", "x", Some(NO_SUPPORT)),
+            ("kinesisClient.endpointOverride.", "x", Some(NO_INPUT)),
             ("fanoutConfig.noSuch", "x", None),
         ];
         for (name, text, message) in table {

@@ -13,7 +13,7 @@ use super::own::Own;
 use super::report::{Report, Stage};
 use super::resolved::{Daemon, Resolved};
 use super::unknown::{self, OWN};
-use super::{Compatibility, Config, Environment, Fault, LoadError, Warning, arn, order, properties, values};
+use super::{Compatibility, Config, Environment, Fault, LoadError, Warning, arn, order, properties, retries, values};
 
 /// A usable configuration and what was odd on the way.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,9 +76,11 @@ pub fn load_bytes(bytes: &[u8], path: &Path, environment: &Environment) -> Resul
         resolved: core::core(&bean, &names, &mut report),
         clients,
     };
+    let retries = retries::read(&defaults, &mut report);
     let given = |key: &str| bean.fields.contains_key(key);
-    let config =
+    let mut config =
         effective::config(&resolved, &bean, &own, given("shutdownGraceMillis"), (path, environment), &mut report);
+    config.surroundings.retries = retries;
     let Report { mut faults, warnings } = report;
     // stable: within a stage the order of the reference; faults that it does not know come last
     faults.sort_by_key(|fault| (unknown::is_ours(fault.key.as_deref()), fault.stage));

@@ -6,6 +6,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::Environment;
+use super::retries::Retries;
 
 /// Settings of the SDK that come from system properties, and the proxy, which the SDK does not look up by itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub struct Surroundings {
     pub ecs_metadata_v4: Option<String>,
     /// `AWS_CA_BUNDLE`: more certificate authorities, PEM.
     pub ca_bundle: Option<PathBuf>,
+    /// `AWS_RETRY_MODE`, `AWS_MAX_ATTEMPTS` and their like.
+    pub retries: Retries,
 }
 
 /// Keys given as system properties.
@@ -120,6 +123,7 @@ impl Surroundings {
             ecs_metadata_v3: environment.variable("ECS_CONTAINER_METADATA_URI").map(str::to_owned),
             ecs_metadata_v4: environment.variable("ECS_CONTAINER_METADATA_URI_V4").map(str::to_owned),
             ca_bundle: environment.variable("AWS_CA_BUNDLE").map(PathBuf::from),
+            retries: Retries::default(), // needs the profile too
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Keys that are not in the table: ignored with a warning, fatal as in the reference, or a typo in one of ours.
 
 use super::bean::CLIENTS;
-use super::keys::{self, KEYS, Key};
+use super::keys::{self, KEYS, Key, Kind};
 use super::leaf;
 use super::own;
 use super::report::{Report, Stage, shown};
@@ -97,17 +97,19 @@ fn subscript_fault(name: &str) -> Option<String> {
     if rest && super::values::int(inside).is_none() {
         return Some(format!("Invalid index value '{inside}'"));
     }
-    if rest
-        && name[close + 1..].starts_with('.')
+    let known = keys::find(&super::bean::folded(property));
+    let inside_of_it = rest && name[close + 1..].starts_with('.');
+    if inside_of_it && (is_client || known.is_some_and(has_no_getter)) {
+        return None; // Java does not get hold of the bean and leaves the entry out
+    }
+    if inside_of_it
         && KEYS.iter().any(|key| {
             key.name.split('.').next() == Some(property) && key.name != property || key.bean == Some(property)
         })
         && !is_client
-        && !CLIENTS.contains(&property)
     {
         return Some(format!("Property '{property}' is not indexed on bean class {BEAN}"));
     }
-    let known = keys::find(&super::bean::folded(property));
     if property == "metricsEnabledDimensions" {
         return Some(
             "Cannot invoke \"java.util.Set.toArray(Object[])\" because \"this.metricsEnabledDimensions\" is null"
@@ -127,12 +129,16 @@ fn subscript_fault(name: &str) -> Option<String> {
         .map(not_indexed)
 }
 
+/// Keys of a bean that can be written and not read.
+fn has_no_getter(key: &Key) -> bool {
+    matches!(key.name, "workerId" | "regionName") || matches!(key.kind, Kind::Credentials | Kind::Uri)
+}
+
 fn not_indexed(key: &Key) -> String {
-    use super::keys::Kind;
     let name = key.name.strip_prefix("Aws").map_or_else(|| key.name.to_owned(), |rest| format!("aws{rest}"));
     match key.kind {
-        _ if matches!(name.as_str(), "workerId" | "regionName") => no_getter(&name),
         Kind::Credentials | Kind::Uri => no_getter(&name),
+        _ if has_no_getter(key) => no_getter(&name),
         Kind::Int | Kind::Long | Kind::Double | Kind::Bool => {
             format!("Property '{name}' is not indexed on bean class {BEAN}")
         }
