@@ -22,9 +22,9 @@ pub(super) async fn wait_for_parents(shared: &Shared, lease: &Lease) {
         let ended = shared.ended.notified(); // before the look, so that no end falls between
         match first_unfinished(shared, lease).await {
             Ok(None) => {
-                if looks > 0 {
-                    info!(shard = %lease.shard, "No need to block on parents of shard {}", lease.shard);
-                }
+                let parents: Vec<&str> = lease.parents.iter().map(ShardId::as_str).collect();
+                let parents = parents.join(", ");
+                info!(shard = %lease.shard, "No need to block on parents [{parents}] of shard {}", lease.shard);
                 return;
             }
             Ok(Some(parent)) if looks == 0 => {
