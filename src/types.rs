@@ -209,10 +209,7 @@ impl Checkpoint {
     /// needs to know.
     #[must_use]
     pub fn without_sub_of_start(self) -> Self {
-        match self {
-            Self::StartWithSub(start, _) => Self::of(start),
-            other => other,
-        }
+        if let Self::StartWithSub(start, _) = self { Self::of(start) } else { self }
     }
 
     fn of(start: Start) -> Self {

@@ -54,29 +54,26 @@ fn to_seconds(question: &mut Document) {
 }
 
 fn each_moment(document: &mut Document, change: &impl Fn(f64) -> Document) {
-    match document {
-        Document::Array(members) => members.iter_mut().for_each(|member| each_moment(member, change)),
-        Document::Map(members) => {
-            for (name, value) in members {
-                let is_moment = name.as_text().is_some_and(|name| name.ends_with("Timestamp"));
-                match number(value).filter(|_| is_moment) {
-                    Some(given) => *value = change(given),
-                    None => each_moment(value, change),
-                }
+    if let Document::Array(members) = document {
+        members.iter_mut().for_each(|member| each_moment(member, change));
+    } else if let Document::Map(members) = document {
+        for (name, value) in members {
+            let is_moment = name.as_text().is_some_and(|name| name.ends_with("Timestamp"));
+            match number(value).filter(|_| is_moment) {
+                Some(given) => *value = change(given),
+                None => each_moment(value, change),
             }
         }
-        _ => {}
     }
 }
 
 fn number(value: &Document) -> Option<f64> {
-    match value {
-        Document::Tag(TAG, inner) => number(inner),
-        Document::Float(number) => Some(*number),
-        #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are far below 2^53")]
-        Document::Integer(number) => i64::try_from(*number).ok().map(|number| number as f64),
-        _ => None,
+    if let Document::Tag(TAG, inner) = value {
+        return number(inner);
     }
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are far below 2^53")]
+    let whole = || i64::try_from(value.as_integer()?).ok().map(|number| number as f64);
+    value.as_float().or_else(whole)
 }
 
 /// The request as the emulator understands it.
