@@ -186,21 +186,23 @@ impl Rounds {
             let (times, interval) = ((now, self.fleet.clock.now()), self.fleet.config.worker_metrics_interval);
             survey.send_replace(Some(Survey::of(&rows, |lease| self.is_expired(lease, now), times, interval)));
         }
-        let well = if leading {
+        let failed = if leading {
             let steps = self.plan(&view, now);
-            let well = self.perform(steps, now).await;
+            let done = self.perform(steps, now).await;
+            let buried = self.bury(&rows, &done.given).await;
             self.audit(&rows, now).await?;
-            well
+            done.failed || !buried
         } else {
             self.turns = Turns::default();
             self.next_audit = None;
             if self.nobody_leads(&leadership, role, &rows.workers, now) {
-                self.stand_in(plan(&view, &self.fleet.config.balancing, false).steps, role, now).await
+                let done = self.stand_in(plan(&view, &self.fleet.config.balancing, false).steps, role, now).await;
+                done.failed || !self.bury(&rows, &done.given).await
             } else {
-                true
+                false
             }
         };
-        let scene = Scene { failed: !well, scan, ..self.scene(&rows.leases, role, now) };
+        let scene = Scene { failed, scan, ..self.scene(&rows.leases, role, now) };
         let pause = pause(&scene);
         self.signals.ask_index.send_replace(must_ask_index(&scene, pause, discover::INTERVAL));
         Ok(pause)

@@ -163,6 +163,50 @@ async fn a_worker_that_died_is_given_nothing_until_it_reports_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_takes_the_last_lease_of_the_dead_deletes_their_load_row() {
+    for leads in [true, false] {
+        let table = MemoryStore::new();
+        for number in 0..2 {
+            table.put_lease(&lease(number, Some("dead")));
+        }
+        for name in ["dead", "idle"] {
+            report(&table, name).await;
+        }
+        let mut a = if leads { Side::leading(&table, "a") } else { Side::below(&table, "a", "dead") };
+        a.rounds.round().await;
+        sleep(F + SHORTEST).await;
+        let named = || table.snapshot().workers.into_iter().map(|row| row.worker).collect::<Vec<_>>();
+        table.faults().next(Operation::Take, 1, Fault::Throttled);
+        a.rounds.round().await;
+        let of_dead = owners(&table).iter().filter(|owner| owner.as_deref() == Some("dead")).count();
+        assert_eq!((of_dead, named()), (1, vec![worker("dead"), worker("idle")]), "leads: {leads}");
+        a.rounds.round().await;
+        assert_eq!(named(), [worker("idle")], "leads: {leads}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_reports_after_its_leases_were_taken_keeps_its_load_row() {
+    let table = MemoryStore::new();
+    table.put_lease(&lease(0, Some("slow")));
+    report(&table, "slow").await;
+    let mut a = Side::leading(&table, "a");
+    a.rounds.round().await;
+    sleep(F + SHORTEST).await;
+    let reported = WorkerRow { last_update_seconds: Some(NOW.0 / 1000 + 10), ..load_row("slow") };
+    let slow = beside(&table);
+    // While the leader takes the lease.
+    table.faults().next(Operation::Take, 1, Fault::Slow { before: Duration::from_secs(1), after: Duration::ZERO });
+    let reports = async {
+        sleep(Duration::from_millis(500)).await;
+        slow.put_worker(&reported).await.unwrap();
+    };
+    tokio::join!(a.rounds.round(), reports);
+    assert_eq!(owners(&table), [Some("a".to_owned())]);
+    assert_eq!(table.snapshot().workers, [reported]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_abandoned_lease_that_cannot_be_given_away_is_not_looked_at_all_the_time() {
     let table = MemoryStore::new();
     table.put_lease(&lease(0, Some("dead")));
@@ -242,7 +286,7 @@ async fn without_a_leader_the_share_of_a_worker_that_takes_nothing_is_taken_by_o
 
 #[tokio::test(start_paused = true)]
 async fn the_successor_of_a_dead_leader_gives_everybody_their_share_and_a_member_takes_its_own() {
-    for (name, time, given) in [("a", F * 7 / 4, 4), ("c", F * 5 / 2, 2)] {
+    for (name, time, given) in [("a", F * 7 / 4, 4), ("c", F * 7 / 4, 2)] {
         let table = MemoryStore::new();
         for number in 0..4 {
             table.put_lease(&lease(number, Some("dead")));

@@ -91,6 +91,28 @@ fn the_leases_of_a_crashed_worker_are_taken_over_within_a_second_of_the_failover
 }
 
 #[test]
+fn workers_that_die_one_after_the_other_leave_nothing_to_wait_for() {
+    in_paused_time(async {
+        // Each dies so soon after it took the leases of the one before that the others have seen little of either death.
+        for later in [0, 300, 900, 2_100, 5_500] {
+            let mut world = settled_on(8, 5).await;
+            while world.workers.len() > 1 {
+                let name = world.workers[0].name.clone();
+                world.crash(0);
+                world.put(20);
+                let took = until_taken_from(&mut world, &name).await;
+                // Who watches nobody sees a counter a failover time late.
+                assert!(took <= F * 2 + SECOND, "{later} ms, {} left: {took:?}", world.workers.len());
+                world.pass(Duration::from_millis(later)).await;
+            }
+            let took = world.until_served(F * 3).await;
+            assert!(took <= F + SECOND * 3, "{later} ms: {took:?}");
+            finish(world).await;
+        }
+    });
+}
+
+#[test]
 fn a_planned_stop_of_any_worker_stalls_no_shard_for_two_seconds_and_repeats_nothing() {
     in_paused_time(async {
         for stopped in [0, 1, 2] {

@@ -82,7 +82,8 @@ pub(super) fn pause(scene: &Scene) -> Duration {
         pause = pause.min(closely);
     }
     pause = pause.max(SHORTEST);
-    if watches && let Some(expiry) = scene.until_expiry {
+    // Where all is well every lease has moved since the last look, and this is no sooner than the next.
+    if let Some(expiry) = scene.until_expiry {
         pause = pause.min((expiry + MARGIN).max(SPACING).max(affordable));
     }
     pause
@@ -122,7 +123,8 @@ mod tests {
             (Scene { others_hold: true, ..QUIET }, CLOSEST),
             (Scene { role: Successor, others_hold: true, ..QUIET }, CLOSEST),
             (Scene { role: Member, others_hold: true, ..QUIET }, F),
-            (Scene { role: Member, others_hold: true, until_expiry: Some(s(3)), ..QUIET }, F),
+            (Scene { role: Member, others_hold: true, until_expiry: Some(F), ..QUIET }, F), // all have moved since the last look
+            (Scene { role: Member, others_hold: true, until_expiry: Some(s(3)), ..QUIET }, ms(3_050)),
             (Scene { others_hold: true, failover_time: s(4), ..QUIET }, ms(360)),
             (Scene { others_hold: true, failover_time: s(1), ..QUIET }, SHORTEST),
             (Scene { others_hold: true, failover_time: s(60), ..QUIET }, CLOSEST),
