@@ -93,6 +93,8 @@ impl<'a> ShardTask<'a> {
         };
         let outcome = match called {
             Some(call) => self.leave(call).await,
+            // After a standstill of the whole process this may be known before the keeper says so; no child need begin.
+            None if self.held.standing() == Standing::Lost => self.leave(Call::Lost).await,
             None => self.work(stop).await,
         };
         self.readers.shutdown().await;

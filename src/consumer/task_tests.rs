@@ -4,6 +4,7 @@ use super::*;
 use crate::config::{ProtocolLevel, WhenChildFails};
 use crate::consumer::testing::{Ground, Nursery, SILENCE, Say, obedient};
 use crate::consumer::{Stops, consume};
+use crate::coordinator::renew::keeper::Keeper;
 use crate::coordinator::testing::{F, at, beside, lease, load_row, row, shard, worker};
 use crate::lease::memory::faults::{Fault, Operation};
 use crate::lease::{LeaseStore, StateStore};
@@ -131,6 +132,19 @@ async fn a_batch_that_comes_after_the_lease_has_expired_is_not_delivered() {
     let (outcome, told, _) = scene.outcome().await;
     assert!(matches!(outcome, Outcome::LeaseGone));
     assert_eq!(told[2..], heard(&["leaseLost", "end of input"]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_child_begins_on_a_lease_that_expired_while_the_process_stood_still() {
+    let ground = Ground::new();
+    ground.table.put_lease(&fresh());
+    let (store, sent) = (Arc::new(ground.table.clone()), Instant::now());
+    sleep(F).await;
+    let (_keeper_has_not_woken_yet, held) = Keeper::new(store, worker("a"), F, fresh(), sent);
+    let nursery = Nursery::new(obedient);
+    let outcome = consume(ground.shared(nursery.clone()), fresh(), held, Stops::default()).await;
+    assert!(matches!(outcome, Outcome::LeaseGone));
+    assert_eq!(nursery.births(), 0);
 }
 
 #[tokio::test(start_paused = true)]
