@@ -1,5 +1,6 @@
 """What happened in a fleet, judged: records in and out, repeats, order, waits, who worked on a shard when. No I/O."""
 import collections
+import re
 
 #: One record at a child. `session` is one child program, which serves one shard from `begin` on.
 Delivery = collections.namedtuple("Delivery", "t worker session shard number key n")
@@ -13,6 +14,8 @@ Event = collections.namedtuple("Event", "t kind worker text")
 
 #: What a worker is allowed after its lease is another's: the clock readings of two processes, and a line in a pipe.
 OVERLAP = 0.25
+#: Until a worker that was robbed of a lease notices, in failover times: ours renews after 0.55 of it. Then the other's child begins, in seconds.
+ROBBED, BEGUN = 0.55, 2.0
 
 
 class Verdict:
@@ -158,3 +161,19 @@ class Verdict:
         laws = (self.nothing_lost, self.nothing_invented, self.no_idle_repeats, self.order_in_a_session,
                 self.order_of_a_key, self.no_rewind, self.one_at_a_time)
         return [sentence for law in laws for sentence in law()]
+
+
+def stolen(failover, thief=""):
+    """Says whether a sentence is about what the takers of 2.x do to records: they ask nobody, so what the robbed one gave out since
+    its last checkpoint comes again, and until that one notices both work. Excused are only pairs of workers one of whose names
+    begins with `thief`, and only as long as that takes."""
+    said = re.compile(r"(?:twice: \S+ of \S+, first at (\S+), (\S+) s later at (\S+) "
+                      r"|two at once: (\S+) gave .* to its child (\S+) s after (\S+) had begun)")
+
+    def excuses(sentence):
+        found = said.match(sentence)
+        if not found:
+            return False
+        one, seconds, other = (a or b for a, b in zip(found.groups()[:3], found.groups()[3:]))
+        return (one.startswith(thief) or other.startswith(thief)) and float(seconds) <= failover * ROBBED + BEGUN
+    return excuses

@@ -1,19 +1,17 @@
 """Fleets with the Java daemon 2.5.4, whose workers take leases from each other and die of any row that is no lease."""
 from harness.fleet import Fleet
+from harness.judge import stolen
 from harness.runner import test
 
 JAVA = "2.5.4"
 PHASE1 = "CLIENT_VERSION_CONFIG_COMPATIBLE_WITH_2X_PHASE1"
 COMPATIBLE = "CLIENT_VERSION_CONFIG_COMPATIBLE_WITH_2X"
-#: A taker of 2.x asks nobody: what the robbed one gave out since its last checkpoint comes again, and for up to a third of the
-#: failover time both work.
-STEALING = (r"^twice: ", r"^two at once: ")
 
-
-@test("fleet-254-there-and-back", heavy=True, waits=True)
+@test("fleet-254-there-and-back", waits=True)
 def _(world):
     """Java 2.5.4 -> ours in PHASE1 -> Java 2.5.4: both take in peace, nothing but leases in the table; kill -9 of either."""
-    with Fleet(world, leases_only=True, known=STEALING) as f:
+    with Fleet(world, leases_only=True) as f:
+        f.known = stolen(f.failover, "java254")
         old = f.start(JAVA)
         f.flowing(180)
         ours = f.start("ours", clientVersionConfig=PHASE1)
@@ -38,7 +36,8 @@ def _(world):
 @test("fleet-254-to-3x", heavy=True, waits=True)
 def _(world):
     """Java 2.5.4 -> ours in PHASE1 -> COMPATIBLE_WITH_2X -> 3X beside Java 3.5.1, one worker at a time (about 16 minutes)."""
-    with Fleet(world, known=STEALING) as f:
+    with Fleet(world) as f:
+        f.known = stolen(f.failover)
         old = f.start(JAVA)
         f.flowing(180)
         one = f.start("ours", clientVersionConfig=PHASE1)

@@ -5,7 +5,7 @@ from harness.runner import test
 JAVA = "3.1.3"
 
 
-@test("fleet-313-there-and-back", heavy=True, waits=True)
+@test("fleet-313-there-and-back", waits=True)
 def _(world):
     """Java 3.1.3 -> ours -> Java 3.1.3 on three tables: join by handoff, leave by SIGTERM, each leading in turn."""
     with Fleet(world, leases_only=True, invariants=("--require-metrics",)) as f:

@@ -42,3 +42,8 @@ def _(world):
     check(v.waits() == {"a": (2, "SIGTERM of w1"), "b": (5.1 - 5, "SIGTERM of w1")}, "the waits were %s" % v.waits())
     check(v.waits_after("SIGTERM of w1")["a"] == 2, "the wait after the stop was %s" % v.waits_after("SIGTERM of w1"))
     check(v.resumed("SIGTERM of w1", "w1") == {"a": 1}, "resumed: %s" % v.resumed("SIGTERM of w1", "w1"))
+    for name in ("twice", "two at once"):
+        said = next(b for b in judged(**BREAKS[name]).broken() if b.startswith(name))
+        for failover, thief, excused in ((4, "w2", True), (4, "w1", True), (4, "java", False), (0.1, "w1", name == "two at once")):
+            check(judge.stolen(failover, thief)(said) == excused, "stolen(%s, %s) of: %s" % (failover, thief, said))
+    check(not judge.stolen(4)("lost: k:0, number 10 of a, put at 1.0"), "a lost record was excused as stolen")
