@@ -38,6 +38,23 @@ async fn a_kept_lease_is_renewed_when_little_more_than_half_of_the_failover_time
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lease_that_has_expired_while_the_process_stood_still_is_written_no_more() {
+    let (table, held, _tasks) = held();
+    sleep(SECOND).await;
+    let mut asked = std::pin::pin!(held.checkpoint(at(7)));
+    tokio::select! {
+        biased;
+        _ = &mut asked => unreachable!("the keeper has not run since"),
+        () = std::future::ready(()) => {}
+    }
+    advance(F).await; // the checkpoint and the end of the lease's time are found at the same moment
+    assert!(matches!(asked.await, Err(NotStored::NotOwner)));
+    assert_eq!(table.faults().calls(Operation::Checkpoint), 0);
+    sleep(SECOND).await;
+    assert_eq!(held.standing(), Standing::Lost);
+}
+
+#[tokio::test(start_paused = true)]
 async fn two_tries_of_a_renewal_may_hang() {
     let (table, held, _tasks) = held();
     table.faults().next(Operation::Renew, 2, Fault::Slow { before: F, after: F });

@@ -126,6 +126,12 @@ impl<S: LeaseStore + ?Sized> Keeper<S> {
         *self.expires.borrow()
     }
 
+    /// Whether the lease is too old. It stays so: others of this worker may have begun to take it anew, so not even a
+    /// write that would succeed may follow.
+    fn has_expired(&self) -> bool {
+        Instant::now() >= self.expires()
+    }
+
     fn is_lost(&self) -> bool {
         *self.standing.borrow() == Standing::Lost
     }
@@ -136,7 +142,7 @@ impl<S: LeaseStore + ?Sized> Keeper<S> {
         self.plan(self.confirmed(), Shift::Whole);
         while !self.is_lost() {
             let expires = self.expires();
-            if Instant::now() >= expires {
+            if self.has_expired() {
                 warn!(shard = %self.lease.shard, failover_time = ?self.failover_time,
                     "lost lease: it could not be renewed in time");
                 break;
@@ -145,6 +151,7 @@ impl<S: LeaseStore + ?Sized> Keeper<S> {
                 biased;
                 command = self.commands.recv() => match command {
                     Some(Command::Forget) | None => break,
+                    Some(_) if self.has_expired() => {} // came first after a standstill; nobody answers it
                     Some(command) => self.perform(command).await,
                 },
                 () = sleep_until(expires) => {}
@@ -341,6 +348,9 @@ impl<S: LeaseStore + ?Sized> Keeper<S> {
         at: &Checkpoint,
         adopted: &mut bool,
     ) -> Result<Option<Result<(), NotStored>>, LeaseStoreError> {
+        if self.has_expired() {
+            return Ok(Some(Err(NotStored::NotOwner)));
+        }
         let write = CheckpointWrite {
             shard: self.lease.shard.clone(),
             seen: self.lease.counter,
