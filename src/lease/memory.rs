@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::AttributeValue;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use self::faults::{Drawn, Fault, Faults, Operation};
 use self::table::{Table, Tables};
@@ -69,24 +69,34 @@ impl MemoryStore {
 
     /// Puts a lease as it is, whatever was there. For the beginning of a simulation.
     pub fn put_lease(&self, lease: &Lease) {
-        self.tables().leases.rows.insert(lease.shard.as_str().to_owned(), row::lease_row(lease));
+        self.tables().leases.put(lease.shard.as_str(), row::lease_row(lease));
     }
 
     /// Puts a row of text attributes that no worker of ours would write.
     pub fn put_foreign_row(&self, key: &str, attributes: &[(&str, &str)]) {
         let mut foreign = Row::from([(row::KEY.to_owned(), text(key))]);
         foreign.extend(attributes.iter().map(|(name, value)| ((*name).to_owned(), text(*value))));
-        self.tables().leases.rows.insert(key.to_owned(), foreign);
+        self.tables().leases.put(key, foreign);
     }
 
     /// What the tables hold now, past all faults and in any layout: for the laws of a simulation.
     #[must_use]
     pub fn snapshot(&self) -> FleetRows {
         let mut tables = self.tables();
-        let mut found = row::collect(tables.leases.rows.values());
-        let old = tables.at(place::Table::OldMetrics).rows.values();
+        let mut found = row::collect(tables.leases.rows().values());
+        let old = tables.at(place::Table::OldMetrics).rows().values();
         found.add_old(old.filter_map(|row| fleet::worker(row).ok()).collect());
         found
+    }
+
+    /// When the worker's hold on a lease ended last, and the lease as it was until then; now if it holds it. Past all
+    /// faults, for the laws of a simulation; remembers 30 s.
+    #[must_use]
+    pub fn last_owned(&self, shard: &ShardId, worker: &WorkerId) -> Option<(Instant, Lease)> {
+        let tables = self.tables();
+        let leases =
+            tables.leases.history(shard.as_str()).filter_map(|(until, row)| Some((until, row::lease(row).ok()?)));
+        leases.into_iter().find(|(_, lease)| lease.actual_owner() == Some(worker))
     }
 
     fn tables(&self) -> MutexGuard<'_, Tables> {
@@ -133,6 +143,15 @@ impl MemoryStore {
                 effect(&mut tables)?;
                 effect(&mut tables)
             }
+            Fault::Stale(age) if operation.may_be_stale() => effect(&mut self.tables().before(age)),
+            Fault::Stale(_) => effect(&mut self.tables()),
+            Fault::Death { done } => {
+                if done {
+                    let _nobody_hears = effect(&mut self.tables());
+                }
+                self.faults.die();
+                std::future::pending().await
+            }
             Fault::Throttled => Err(LeaseStoreError::Throttled { table: NAME.to_owned(), action: operation.action() }),
             Fault::Slow { before, after } => {
                 sleep(before).await;
@@ -170,7 +189,7 @@ fn before(old: Option<&Row>) -> Option<Box<Lease>> {
 
 /// Whether the lock row is there and has this version, and this owner if one is asked for.
 fn lock_is(table: &Table, version: &str, owner: Option<&WorkerId>) -> bool {
-    table.rows.get(row::LOCK_KEY).is_some_and(|row| {
+    table.rows().get(row::LOCK_KEY).is_some_and(|row| {
         let has = |name: &str, value: &str| row.get(name) == Some(&text(value));
         has(fleet::LOCK_VERSION, version) && owner.is_none_or(|owner| has(fleet::LOCK_OWNER, owner.as_str()))
     })
@@ -189,9 +208,9 @@ impl LeaseStore for MemoryStore {
     async fn list(&self) -> Result<FleetRows, LeaseStoreError> {
         let with_old = self.settled().loads().contains(&place::Table::OldMetrics);
         self.run_all(Operation::List, |tables| {
-            let mut found = row::collect(tables.leases.rows.values());
+            let mut found = row::collect(tables.leases.rows().values());
             if with_old {
-                let old = tables.at(place::Table::OldMetrics).rows.values().map(fleet::worker);
+                let old = tables.at(place::Table::OldMetrics).rows().values().map(fleet::worker);
                 found.add_old(old.collect::<Result<_, _>>().map_err(unusable)?);
                 found.lock = None; // as in the real store
             }
@@ -201,7 +220,7 @@ impl LeaseStore for MemoryStore {
     }
 
     async fn get(&self, shard: &ShardId) -> Result<Option<Lease>, LeaseStoreError> {
-        self.run(Operation::Get, |table| table.rows.get(shard.as_str()).map(readable).transpose()).await
+        self.run(Operation::Get, |table| table.rows().get(shard.as_str()).map(readable).transpose()).await
     }
 
     async fn create(&self, lease: &Lease) -> Result<bool, LeaseStoreError> {
@@ -247,7 +266,7 @@ impl LeaseStore for MemoryStore {
     async fn note_children(&self, shard: &ShardId, children: &BTreeSet<ShardId>) -> Result<bool, LeaseStoreError> {
         match write::note_children(shard, children) {
             Some(write) => self.update_plain(Operation::NoteChildren, write).await,
-            None => self.run(Operation::NoteChildren, |table| Ok(table.rows.contains_key(shard.as_str()))).await,
+            None => self.run(Operation::NoteChildren, |table| Ok(table.rows().contains_key(shard.as_str()))).await,
         }
     }
 
@@ -257,7 +276,7 @@ impl LeaseStore for MemoryStore {
 
     async fn delete(&self, shard: &ShardId) -> Result<(), LeaseStoreError> {
         self.run(Operation::Delete, |table| {
-            table.rows.remove(shard.as_str());
+            table.remove(shard.as_str());
             Ok(())
         })
         .await
@@ -266,7 +285,7 @@ impl LeaseStore for MemoryStore {
     async fn owned_by(&self, worker: &WorkerId) -> Result<Vec<ShardId>, LeaseStoreError> {
         let owner = text(worker.as_str());
         self.run(Operation::OwnedBy, |table| {
-            let mine = table.rows.iter().filter(|(_, row)| row.get(row::OWNER) == Some(&owner));
+            let mine = table.rows().iter().filter(|(_, row)| row.get(row::OWNER) == Some(&owner));
             Ok(mine.map(|(key, _)| ShardId::new(key.as_str())).collect())
         })
         .await
@@ -282,7 +301,7 @@ impl StateStore for MemoryStore {
     async fn client_version(&self) -> Result<Option<ClientVersionRow>, LeaseStoreError> {
         let places = self.settled().items_read();
         self.run_all(Operation::ClientVersion, |tables| {
-            let found = places.iter().find_map(|place| tables.at(*place).rows.get(row::CLIENT_VERSION_KEY).cloned());
+            let found = places.iter().find_map(|place| tables.at(*place).rows().get(row::CLIENT_VERSION_KEY).cloned());
             found.as_ref().map(fleet::client_version).transpose().map_err(unusable)
         })
         .await
@@ -311,7 +330,7 @@ impl StateStore for MemoryStore {
     async fn lock(&self) -> Result<Option<LockRow>, LeaseStoreError> {
         let place = self.settled().lock();
         self.run_all(Operation::Lock, |tables| {
-            tables.old(place)?.rows.get(row::LOCK_KEY).map(fleet::lock).transpose().map_err(unusable)
+            tables.old(place)?.rows().get(row::LOCK_KEY).map(fleet::lock).transpose().map_err(unusable)
         })
         .await
     }
@@ -321,11 +340,11 @@ impl StateStore for MemoryStore {
         let taken = self.run_all(Operation::TakeLock, |tables| {
             let table = tables.old(place)?;
             let free = match seen {
-                None => !table.rows.contains_key(row::LOCK_KEY),
+                None => !table.rows().contains_key(row::LOCK_KEY),
                 Some(seen) => lock_is(table, seen, None),
             };
             if free {
-                table.rows.insert(row::LOCK_KEY.to_owned(), fleet::lock_row(row));
+                table.put(row::LOCK_KEY, fleet::lock_row(row));
             }
             Ok(free)
         });
@@ -353,7 +372,7 @@ impl StateStore for MemoryStore {
             let table = tables.old(place)?;
             let mine = lock_is(table, &row.version, Some(&row.owner));
             if mine {
-                table.rows.remove(row::LOCK_KEY);
+                table.remove(row::LOCK_KEY);
             }
             Ok(mine)
         })
@@ -364,7 +383,7 @@ impl StateStore for MemoryStore {
         let place = self.settled().loads_written();
         self.run_all(Operation::PutWorker, |tables| {
             let table = tables.old(place)?;
-            let before = table.rows.get(row.worker.as_str()).and_then(fleet::last_update);
+            let before = table.rows().get(row.worker.as_str()).and_then(fleet::last_update);
             table.set(row.worker.as_str(), fleet::worker_attributes(row));
             Ok(before)
         })
@@ -375,10 +394,10 @@ impl StateStore for MemoryStore {
         let (places, seen): (_, AttributeValue) = (self.settled().loads(), whole(seen));
         self.run_all(Operation::DeleteWorker, |tables| {
             let unchanged = places.iter().find(|place| {
-                let row = tables.at(**place).rows.get(worker.as_str());
+                let row = tables.at(**place).rows().get(worker.as_str());
                 row.and_then(|row| row.get(fleet::LAST_UPDATE)) == Some(&seen)
             });
-            Ok(unchanged.is_some_and(|place| tables.at(*place).rows.remove(worker.as_str()).is_some()))
+            Ok(unchanged.is_some_and(|place| tables.at(*place).remove(worker.as_str())))
         })
         .await
     }

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 /// One method of the two traits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(missing_docs, reason = "each is the method of the same name")]
@@ -68,6 +70,11 @@ impl Operation {
             | Self::PutWorker => "UpdateItem",
         }
     }
+
+    /// Whether it is a read that is not asked to be consistent (Source: LEASES.md section 2).
+    pub(super) fn may_be_stale(self) -> bool {
+        matches!(self, Self::List | Self::Get | Self::OwnedBy)
+    }
 }
 
 /// What goes wrong with one call.
@@ -79,6 +86,13 @@ pub enum Fault {
     LostReply,
     /// The first reply is lost and the SDK asks again: the effect is tried twice, the second answer comes back.
     SentTwice,
+    /// Its answer is from the past: that of so long ago, 30 s at most. Only reads that DynamoDB may answer so are.
+    Stale(Duration),
+    /// The worker dies in it. It is never answered, and [`Faults::death`] tells whoever must end the worker.
+    Death {
+        /// Whether it still has its effect.
+        done: bool,
+    },
     /// It is refused for load, without effect.
     Throttled,
     /// It takes this long to arrive, and this long to be answered.
@@ -92,7 +106,10 @@ pub enum Fault {
 
 /// The script of one worker's connection; clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Faults(Arc<Mutex<Script>>);
+pub struct Faults {
+    script: Arc<Mutex<Script>>,
+    death: CancellationToken,
+}
 
 #[derive(Debug, Default)]
 struct Script {
@@ -112,7 +129,7 @@ pub(super) enum Drawn {
 
 impl Faults {
     fn script(&self) -> MutexGuard<'_, Script> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.script.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets the next `times` calls of `operation` that have no fault yet meet `fault`.
@@ -130,6 +147,16 @@ impl Faults {
         let mut script = self.script();
         script.cut = None;
         script.next.clear();
+    }
+
+    /// Cancelled when a [`Fault::Death`] was met.
+    #[must_use]
+    pub fn death(&self) -> &CancellationToken {
+        &self.death
+    }
+
+    pub(super) fn die(&self) {
+        self.death.cancel();
     }
 
     /// How often `operation` was called so far.

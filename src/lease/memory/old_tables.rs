@@ -10,7 +10,7 @@ use crate::lease::migration::{MigrationStore, Moved, TableMigration, TableMigrat
 use crate::lease::place::{Layout, Table};
 use crate::lease::row::attribute::text;
 use crate::lease::row::migration::{self as codec, Mover};
-use crate::lease::row::{self, fleet};
+use crate::lease::row::{self, Row, fleet};
 use crate::lease::state::unusable;
 use crate::lease::{LeaseStoreError, LockRow, WorkerRow, write};
 use crate::types::WorkerId;
@@ -20,14 +20,14 @@ impl MemoryStore {
     pub fn set_legacy_tables(&self, exist: bool) {
         let mut tables = self.tables();
         tables.legacy = exist;
-        tables.at(Table::OldCoordinator).rows.clear();
-        tables.at(Table::OldMetrics).rows.clear();
+        tables.at(Table::OldCoordinator).clear();
+        tables.at(Table::OldMetrics).clear();
     }
 
     /// Keys of the rows in `table`, past all faults.
     #[must_use]
     pub fn keys(&self, table: Table) -> Vec<String> {
-        self.tables().at(table).rows.keys().cloned().collect()
+        self.tables().at(table).rows().keys().cloned().collect()
     }
 
     /// Puts a worker's load into `table`, whatever was there. For the beginning of a simulation.
@@ -37,27 +37,24 @@ impl MemoryStore {
 
     /// Puts a row of text attributes that no worker of ours would write into `table`.
     pub fn put_foreign_row_in(&self, table: Table, key: &str, attributes: &[(&str, &str)]) {
-        let attributes = attributes.iter().map(|(name, value)| ((*name).to_owned(), text(*value)));
-        let mut tables = self.tables();
-        let rows = &mut tables.at(table).rows;
-        rows.remove(key);
-        rows.entry(key.to_owned()).or_default().extend(attributes);
-        rows.entry(key.to_owned()).or_default().insert(row::KEY.to_owned(), text(key));
+        let mut foreign = Row::from([(row::KEY.to_owned(), text(key))]);
+        foreign.extend(attributes.iter().map(|(name, value)| ((*name).to_owned(), text(*value))));
+        self.tables().at(table).put(key, foreign);
     }
 }
 
 fn movers(tables: &mut Tables) -> Vec<Mover> {
-    let rows = tables.at(Table::OldCoordinator).rows.values().cloned().map(codec::mover);
+    let rows = tables.at(Table::OldCoordinator).rows().values().cloned().map(codec::mover);
     rows.filter(|mover| *mover != Mover::Stays).collect()
 }
 
 fn leads(tables: &mut Tables, leader: &WorkerId) -> bool {
-    let lock = tables.at(Table::OldCoordinator).rows.get(row::LOCK_KEY);
+    let lock = tables.at(Table::OldCoordinator).rows().get(row::LOCK_KEY);
     lock.and_then(|row| row.get(fleet::LOCK_OWNER)) == Some(&text(leader.as_str()))
 }
 
 fn is(tables: &mut Tables, state: TableMigration) -> bool {
-    let item = tables.at(Table::OldCoordinator).rows.get(row::TABLE_MIGRATION_KEY);
+    let item = tables.at(Table::OldCoordinator).rows().get(row::TABLE_MIGRATION_KEY);
     item.and_then(|row| row.get(codec::STATE)) == Some(&text(codec::state_text(state)))
 }
 
@@ -82,7 +79,7 @@ impl MigrationStore for MemoryStore {
 
     async fn table_migration(&self) -> Result<Option<TableMigrationRow>, LeaseStoreError> {
         self.run_all(Operation::TableMigration, |tables| {
-            let row = tables.old(Table::OldCoordinator)?.rows.get(row::TABLE_MIGRATION_KEY);
+            let row = tables.old(Table::OldCoordinator)?.rows().get(row::TABLE_MIGRATION_KEY);
             row.map(codec::table_migration).transpose().map_err(unusable)
         })
         .await
@@ -112,7 +109,7 @@ impl MigrationStore for MemoryStore {
         self.run_all(Operation::DeleteTableMigration, |tables| {
             let same = is(tables, seen);
             if same {
-                tables.old(Table::OldCoordinator)?.rows.remove(row::TABLE_MIGRATION_KEY);
+                tables.old(Table::OldCoordinator)?.remove(row::TABLE_MIGRATION_KEY);
             }
             Ok(same)
         })
@@ -121,7 +118,7 @@ impl MigrationStore for MemoryStore {
 
     async fn lock_in_lease_table(&self) -> Result<Option<LockRow>, LeaseStoreError> {
         self.run_all(Operation::Lock, |tables| {
-            let row = tables.at(Table::Leases).rows.get(row::LOCK_KEY);
+            let row = tables.at(Table::Leases).rows().get(row::LOCK_KEY);
             row.map(fleet::lock).transpose().map_err(unusable)
         })
         .await
@@ -144,7 +141,7 @@ impl MigrationStore for MemoryStore {
                 if !leads(tables, leader) || !tables.at(Table::Leases).put_new(&key, row) {
                     return Ok(Moved::Not("a condition did not hold".to_owned()));
                 }
-                tables.at(Table::OldCoordinator).rows.remove(&key);
+                tables.at(Table::OldCoordinator).remove(&key);
                 moved += 1;
             }
             Ok(Moved::All(moved))
@@ -163,7 +160,7 @@ impl MigrationStore for MemoryStore {
                 && is(tables, TableMigration::Pending)
                 && tables.at(Table::Leases).put_new(row::TABLE_MIGRATION_KEY, item.clone());
             if may {
-                tables.at(Table::OldCoordinator).rows.insert(row::TABLE_MIGRATION_KEY.to_owned(), item.clone());
+                tables.at(Table::OldCoordinator).put(row::TABLE_MIGRATION_KEY, item.clone());
             }
             Ok(may)
         })
