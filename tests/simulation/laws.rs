@@ -16,8 +16,8 @@ use crate::world::{F, Voice};
 struct Life {
     worker: WorkerId,
     shard: ShardId,
-    /// The shard's checkpoint when it began; unknown where the lease had been stolen by then.
-    from: Option<Checkpoint>,
+    /// The shard's checkpoint when it began, or when its worker owned the lease last.
+    from: Checkpoint,
     last: Option<u64>,
     messages: Vec<String>,
     busy: bool,
@@ -32,8 +32,6 @@ struct State {
     furthest: BTreeMap<ShardId, Checkpoint>,
     /// Each lease's counter, and when it was first seen so.
     counters: BTreeMap<ShardId, (LeaseCounter, Instant)>,
-    /// When each worker was last seen to own each lease.
-    owned: BTreeMap<(ShardId, WorkerId), Instant>,
     /// Leases may be taken from workers that keep them, as is the way of 2.x.
     are_leases_stolen: bool,
     gone: BTreeSet<ShardId>,
@@ -136,7 +134,7 @@ impl Laws {
         }
         let owner = row.and_then(Lease::actual_owner);
         // Whoever was robbed learns of it with the next renewal, and holds nothing that is older than F.
-        let owned = state.owned.get(&(shard.clone(), worker.clone())).is_some_and(|last| last.elapsed() < F);
+        let owned = self.table.last_owned(&shard, &worker).is_some_and(|(last, _)| last.elapsed() < F);
         let is_owner = owner == Some(&worker) || (owned && state.are_leases_stolen);
         state.must(is_owner, || format!("only the owner delivers: {line}, but the lease is {owner:?}'s"));
         // Whoever watches the table closely may take a lease that has stood still for so long.
@@ -148,11 +146,7 @@ impl Laws {
         let twin = twin.map(|(twin, _)| twin);
         state.must(twin.is_none(), || format!("one child of a shard in a worker: {line}, but {twin:?} is at work"));
         for number in numbers {
-            let from = state.lives[life].from.as_ref().map(number_of);
-            let Some(last) = state.lives[life].last.or(from) else {
-                state.lives[life].last = Some(*number);
-                continue;
-            };
+            let last = state.lives[life].last.unwrap_or(number_of(&state.lives[life].from));
             state.must(*number > last, || format!("order, and nothing that is done: {line}, {number} after {last}"));
             let between = |put: &BTreeMap<u64, bool>| put.keys().find(|n| **n > last && **n < *number).copied();
             let left_out = state.put.get(&shard).and_then(between);
@@ -187,13 +181,11 @@ impl Laws {
 
     /// A child begins; also tells how many children its shard has had.
     pub(crate) fn born(&self, worker: &WorkerId, shard: &ShardId) -> (usize, usize) {
-        let row = self.leases().into_iter().find(|lease| lease.shard == *shard);
-        let owned = row.filter(|lease| lease.actual_owner() == Some(worker));
+        // A worker that has lost the lease and cannot know yet begins where it knows; nobody has stored anything in
+        // its name since. One that never had it is given nothing.
+        let owned = self.table.last_owned(shard, worker);
+        let from = owned.map_or(Checkpoint::TrimHorizon, |(_, lease)| lease.checkpoint);
         let mut state = self.state();
-        // A worker that has lost the lease and cannot know yet begins where it knows; it is given nothing, unless
-        // leases are stolen.
-        let elsewhere = (!state.are_leases_stolen).then_some(Checkpoint::TrimHorizon);
-        let from = owned.map(|lease| lease.checkpoint).or(elsewhere);
         let earlier = state.lives.iter().filter(|life| life.shard == *shard).count();
         let life = Life {
             worker: worker.clone(),
@@ -246,9 +238,6 @@ impl Laws {
             let known = state.counters.get(&lease.shard).is_some_and(|(counter, _)| *counter == lease.counter);
             if !known {
                 state.counters.insert(lease.shard.clone(), (lease.counter, Instant::now()));
-            }
-            if let Some(owner) = lease.actual_owner() {
-                state.owned.insert((lease.shard.clone(), owner.clone()), Instant::now());
             }
             let before = state.furthest.get(&lease.shard).cloned().unwrap_or(Checkpoint::AtTimestamp);
             let (shard, now) = (&lease.shard, &lease.checkpoint);

@@ -289,3 +289,66 @@ fn everybody_dies_at_once_and_nothing_is_lost() {
         finish(world).await;
     });
 }
+
+#[test]
+fn a_worker_whose_clock_is_behind_keeps_its_leases_and_is_given_no_more() {
+    in_paused_time(async {
+        for behind in [0, 1] {
+            let mut world = settled(2).await;
+            let (lives, name) = (world.laws.lives(), world.workers[behind].name.clone());
+            let held = |world: &World| {
+                let leases = world.table.snapshot().leases;
+                leases.iter().filter(|lease| !lease.is_finished() && lease.owner.as_ref() == Some(&name)).count()
+            };
+            assert_eq!(held(&world), 2);
+            world.workers[behind].set_clock(-120);
+            for _ in 0..30 {
+                world.put(4);
+                world.pass(F).await;
+            }
+            assert_eq!((held(&world), world.laws.lives()), (2, lives), "{name} keeps what it has");
+            if behind == 1 {
+                let other = world.table.snapshot().leases.into_iter().find(|lease| lease.owner.as_ref() != Some(&name));
+                world.stream.split(&other.unwrap().shard).unwrap(); // to be given by a leader whose clock is right
+                world.put(20);
+                world.pass(F * 3).await;
+                assert_eq!(held(&world), 2, "{name} is given no more");
+            }
+            finish(world).await;
+        }
+    });
+}
+
+#[test]
+fn the_row_of_a_dead_worker_whose_clock_was_ahead_does_not_mislead() {
+    in_paused_time(async {
+        for crashed in [0, 1, 2] {
+            let mut world = settled(3).await;
+            world.workers[crashed].set_clock(600);
+            world.pass(SECOND * 65).await; // its row says so
+            world.crash(crashed);
+            world.put(20);
+            let took = world.until_served(F * 3).await;
+            assert!(took <= F + SECOND * 4, "worker {crashed}: {took:?}");
+            finish(world).await;
+        }
+    });
+}
+
+#[test]
+fn nobody_who_stood_still_goes_on_with_leases_that_were_taken_meanwhile() {
+    in_paused_time(async {
+        for round in 0..4 {
+            let mut world = settled(3).await;
+            for _ in 0..4 {
+                world.put(40);
+                world.pass(Duration::from_millis(400 + 300 * round)).await;
+                world.freeze(F + SECOND * 5).await; // the law that only the owner delivers watches
+                world.put(40);
+                world.pass(F * 4).await;
+                world.until_served(F).await;
+            }
+            finish(world).await;
+        }
+    });
+}

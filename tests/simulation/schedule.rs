@@ -63,7 +63,10 @@ pub(crate) enum Generation {
 const MOVED: Duration = Duration::from_secs(360);
 
 /// Runs the schedule of `seed`.
-pub(crate) async fn run(seed: u64, generation: Generation, voice: Voice) -> Course {
+///
+/// # Errors
+/// The law that was broken, after the last of what happened.
+pub(crate) async fn run(seed: u64, generation: Generation, voice: Voice) -> Result<Course, String> {
     let mut world = World::new(seed, 1 + u32::try_from(seed % 4).unwrap(), voice);
     match generation {
         Generation::ThreeX => {}
@@ -87,7 +90,7 @@ pub(crate) async fn run(seed: u64, generation: Generation, voice: Voice) -> Cour
             world.tool_writes(version).await;
         }
         step(&mut world, &mut longest).await;
-        check(&world, seed);
+        check(&world, seed)?;
     }
     while let Some(index) = world.workers.iter().position(|worker| !worker.lasts()) {
         world.crash(index); // or its children could die behind the last check
@@ -98,21 +101,21 @@ pub(crate) async fn run(seed: u64, generation: Generation, voice: Voice) -> Cour
     }
     // Requests that hung are over, so the children's last checkpoints are stored; and nothing is stolen any more.
     world.pass(if generation == Generation::ThreeX { F * 2 } else { SETTLED }).await;
-    check(&world, seed);
+    check(&world, seed)?;
     world.stop_all().await;
-    check(&world, seed);
+    check(&world, seed)?;
     if let Some(left) = world.laws.unfinished() {
         world.laws.break_law(format!("everything is checkpointed in the end: {left:?} is not"));
     }
-    check(&world, seed);
-    world.laws.course(longest)
+    check(&world, seed)?;
+    Ok(world.laws.course(longest))
 }
 
-fn check(world: &World, seed: u64) {
-    let Some(broken) = world.laws.broken() else { return };
+fn check(world: &World, seed: u64) -> Result<(), String> {
+    let Some(broken) = world.laws.broken() else { return Ok(()) };
     let told = world.laws.course(Duration::ZERO).told;
     let last = told[told.len().saturating_sub(60)..].join("\n");
-    panic!("{last}\n\nlaw broken: {broken}\nSIMULATION_SEED={seed} replays it");
+    Err(format!("{last}\n\nlaw broken: {broken}\nSIMULATION_SEED={seed} replays it"))
 }
 
 fn manners(world: &mut World) -> Manners {
@@ -155,9 +158,26 @@ async fn step(world: &mut World, longest: &mut Duration) {
                 cut(world, index).await;
             }
         }
-        70..94 => {
+        70..88 => {
             if let Some(index) = some {
                 trouble(world, index);
+            }
+        }
+        88..90 => {
+            if let Some(index) = some {
+                set_clock(world, index);
+            }
+        }
+        90..92 if world.workers.iter().all(|worker| !worker.stopping) => {
+            let time = Duration::from_millis(world.rng.u64(500..25_000));
+            world.freeze(time).await;
+        }
+        92..94 => {
+            if let Some(index) = some {
+                let (operation, done) = (OPERATIONS[world.rng.usize(..OPERATIONS.len())], world.rng.bool());
+                let name = &world.workers[index].name;
+                world.laws.note(format!("{name} will die in its next {operation:?}, done: {done}"));
+                world.workers[index].faults.next(operation, 1, Fault::Death { done });
             }
         }
         94..97 => calm(world, longest).await,
@@ -195,11 +215,15 @@ async fn cut(world: &mut World, index: usize) {
 fn trouble(world: &mut World, index: usize) {
     for _ in 0..world.rng.usize(1..4) {
         let operation = OPERATIONS[world.rng.usize(..OPERATIONS.len())];
-        let fault = match world.rng.u32(..6) {
+        let fault = match world.rng.u32(..7) {
             0 => Fault::LostRequest,
             1 => Fault::LostReply,
             2 => Fault::SentTwice,
             3 => Fault::Throttled,
+            4 => {
+                lag(world, index);
+                continue;
+            }
             _ => Fault::Slow {
                 before: Duration::from_millis(world.rng.u64(..4_000)),
                 after: Duration::from_millis(world.rng.u64(..8_000)),
@@ -209,6 +233,21 @@ fn trouble(world: &mut World, index: usize) {
         world.laws.note(format!("{} will meet {fault:?} in {operation:?}, {times} times", world.workers[index].name));
         world.workers[index].faults.next(operation, times, fault);
     }
+}
+
+/// Lets some reads of a worker be answered from the past.
+fn lag(world: &mut World, index: usize) {
+    let (age, times) = (Duration::from_millis(world.rng.u64(100..6_000)), world.rng.usize(1..12));
+    let operation = [Operation::List, Operation::Get, Operation::OwnedBy][world.rng.usize(..3)];
+    world.laws.note(format!("{} will see {operation:?} of {age:?} ago, {times} times", world.workers[index].name));
+    world.workers[index].faults.next(operation, times, Fault::Stale(age));
+}
+
+/// Lets the clock of a worker go wrong, or right again. It stays so when all is calm.
+fn set_clock(world: &mut World, index: usize) {
+    let ahead = [-60, 0, 60][world.rng.usize(..3)];
+    world.laws.note(format!("the clock of {} is {ahead} s ahead from now on", world.workers[index].name));
+    world.workers[index].set_clock(ahead);
 }
 
 /// Nothing goes wrong any more: every shard must be read soon, and every record delivered.

@@ -18,7 +18,7 @@ use multilangd::lease::memory::MemoryStore;
 use multilangd::lease::memory::faults::Faults;
 use multilangd::lease::migration::{MigrationStore, TableMigration, TableMigrationRow};
 use multilangd::lease::place::Layout;
-use multilangd::lease::{ClientVersion, StateStore};
+use multilangd::lease::{ClientVersion, LeaseStore, StateStore, Written};
 use multilangd::progress::Unwatched;
 use multilangd::retrieval::polling::PollingSource;
 use multilangd::retrieval::prefetch::PrefetchLimits;
@@ -28,10 +28,11 @@ use multilangd::types::{EpochMillis, InitialPosition, ShardId, WorkerId};
 use multilangd::worker::{Worker, WorkerError};
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, advance, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::child::{Launcher, Manners};
+use crate::clock::OwnClock;
 use crate::laws::Laws;
 
 /// `failoverTimeMillis` of every fleet here.
@@ -40,6 +41,8 @@ pub(crate) const F: Duration = Duration::from_secs(10);
 pub(crate) const GRACE: Duration = Duration::from_secs(20);
 /// How long a stop may take beyond the grace.
 const STOP_SLACK: Duration = Duration::from_secs(15);
+/// How much later than the failover time a stranger takes the leases of those who stand still.
+const FREEZE_SLACK: Duration = Duration::from_secs(1);
 const INITIAL: InitialPosition = InitialPosition::TrimHorizon;
 
 /// Whether events are printed as they happen.
@@ -54,6 +57,7 @@ pub(crate) struct Running {
     pub(crate) name: WorkerId,
     pub(crate) faults: Faults,
     pub(crate) stopping: bool,
+    clock: Arc<OwnClock>,
     /// Its children may die, and it with them.
     mortal: bool,
     stop: CancellationToken,
@@ -64,6 +68,11 @@ impl Running {
     /// Nothing but the schedule ends it.
     pub(crate) fn lasts(&self) -> bool {
         !self.stopping && !self.mortal
+    }
+
+    /// Sets its wall clock; negative is behind.
+    pub(crate) fn set_clock(&self, ahead_seconds: i64) {
+        self.clock.set(ahead_seconds);
     }
 }
 
@@ -216,9 +225,10 @@ impl World {
         self.laws.note(format!("{name} starts"));
         let faults = Faults::default();
         let store = Arc::new(self.table.connect(faults.clone()));
+        let clock = Arc::new(OwnClock::new(self.clock.clone()));
         let polling =
             Polling { max_records: 10, idle: Duration::from_millis(500), reduced_tps_threshold: Duration::ZERO };
-        let source = PollingSource::in_memory(self.stream.clone(), polling, INITIAL, self.clock.clone());
+        let source = PollingSource::in_memory(self.stream.clone(), polling, INITIAL, clock.clone());
         let config = self.settings();
         let launcher = Launcher {
             worker: name.clone(),
@@ -232,7 +242,7 @@ impl World {
             launcher: Arc::new(launcher),
             progress: Arc::new(Unwatched),
             stream: "simulated".to_owned(),
-            clock: self.clock.clone(),
+            clock: clock.clone(),
             processing: processing(),
             compatibility: Compatibility::Safe,
             parent_poll: config.parent_poll_interval,
@@ -243,7 +253,7 @@ impl World {
             leases: store.clone(),
             state: store,
             catalog: self.stream.clone(),
-            clock: self.clock.clone(),
+            clock: clock.clone(),
             host: Arc::new(multilangd::host::Unknown),
             config,
             initial: INITIAL,
@@ -261,8 +271,13 @@ impl World {
             }
             (me, result)
         });
+        let (death, dying) = (faults.death().clone(), task.clone());
+        self.watchman.spawn(async move {
+            death.cancelled().await;
+            dying.abort();
+        });
         let mortal = manners.deaths > 0;
-        self.workers.push(Running { name, faults, stopping: false, mortal, stop: told, task });
+        self.workers.push(Running { name, faults, stopping: false, clock, mortal, stop: told, task });
         self.workers.len() - 1
     }
 
@@ -271,6 +286,24 @@ impl World {
         let worker = self.workers.remove(index);
         self.laws.note(format!("{} crashes", worker.name));
         worker.task.abort();
+    }
+
+    /// Lets all workers stand still, as those of a machine that is suspended. Where that takes longer than the failover
+    /// time a worker on another machine takes some of their leases meanwhile, and dies with them.
+    pub(crate) async fn freeze(&mut self, time: Duration) {
+        self.laws.note(format!("everybody stands still for {time:?}"));
+        let stranger = WorkerId::new("stranger");
+        if time > F + FREEZE_SLACK {
+            let kept = self.table.snapshot().leases.into_iter().filter(|lease| lease.actual_owner().is_some());
+            for lease in kept.filter(|_| self.rng.bool()).collect::<Vec<_>>() {
+                let taken = self.table.take(&lease, &stranger).await;
+                assert!(matches!(taken, Ok(Written::Yes(_))), "nobody else is awake");
+                self.laws.note(format!("a stranger takes {}", lease.shard));
+            }
+        }
+        self.laws.look();
+        advance(time).await;
+        self.laws.note("everybody goes on".to_owned());
     }
 
     /// Asks the worker to stop; from now on the table answers it.
@@ -292,6 +325,10 @@ impl World {
     /// Lets time pass and takes note of workers that have ended.
     pub(crate) async fn pass(&mut self, time: Duration) {
         sleep(time).await;
+        let dead = self.workers.extract_if(.., |worker| worker.faults.death().is_cancelled());
+        for worker in dead {
+            self.laws.note(format!("{} died in a request", worker.name));
+        }
         while let Some(ended) = self.tasks.try_join_next() {
             let Ok((name, result)) = ended else { continue }; // crashed
             let Some(index) = self.workers.iter().position(|worker| worker.name == name) else { continue };
