@@ -50,11 +50,15 @@ OURS_ALONE = {
     "takes the free lock of the old table":
         r"PutItem coordinator \[key=Leader\] {entityType:S leaseDuration:S ownerName:S recordVersionNumber:S} "
         r"ConditionExpression\(attribute_not_exists\(key\)\)$",
+    "changes the client version":
+        r"UpdateItem leases \[leaseKey=Migration3.0\] Expected\(cv is S, leaseKey is S\) AttributeUpdates\("
+        r"cv PUT S, h PUT L\[M{cv:S mb:S mts:N}\], mb PUT S, mts PUT N\)$",
     "looks for a leader before it works as 2.x": r"GetItem leases \[leaseKey=Leader\] ConsistentRead=true$",
 }
 #: Shapes of the captures that we have no need of, and why is in README.md too.
 NOT_NEEDED = {
     "scans a table as its only segment": r"Scan leases Segment=0 TotalSegments=1$",
+    "scans for the metric rows alone": r"Scan leases FilterExpression\(entityType = S\)$",
     "looks for the old table of metric rows": r"DescribeTable metrics$",
 }
 
@@ -105,6 +109,16 @@ class Recording:
         workers[0].wait_for("every record put so far at a child",
                             lambda: {r[2] for w in workers for r in w.records()} >= wanted, seconds)
 
+    def await_all(self, workers, captures, elsewhere=(), makes=MAKES):
+        """Waits while shapes of the captures are missing, for a minute at most; `compare` tells which. The first worker must
+        live. Records come in pairs with pauses between, for a checkpoint that has just been written takes the renewal's place."""
+        end, looks = time.monotonic() + 60 * self.world.patience, itertools.count()
+        while missing(self.sent(*workers), captures, elsewhere, makes) and time.monotonic() < end:
+            workers[0].must_live()
+            if next(looks) % 16 in (0, 3):
+                self.stream.put(24)
+            time.sleep(0.3)
+
     def migration(self, leader, state):
         leader.wait_for("TableMigration3.5 to say %s" % state, lambda: self.app.coordinator_row("TableMigration3.5").get(
             "tm", {}).get("S") == "TABLE_MIGRATION_STATUS_" + state, 80)
@@ -148,14 +162,6 @@ def of_captures(names, makes=MAKES):
     found = [found for (name, make), found in shapes.captured().items() if name in names and make in makes]
     check(found, "no capture is called %s" % " or ".join(names))
     return set().union(*found)
-
-
-def await_all(daemon, sent, captures, elsewhere=(), makes=MAKES, seconds=60):
-    """Waits while shapes of the captures are missing, which `compare` then tells of."""
-    end = time.monotonic() + seconds * daemon.world.patience
-    while missing(sent(), captures, elsewhere, makes) and time.monotonic() < end:
-        daemon.must_live()
-        time.sleep(0.3)
 
 
 def compare(world, sent, layouts, captures, elsewhere=(), makes=MAKES):

@@ -5,14 +5,24 @@ import signal
 
 from harness import old_tables, world as worlds
 from harness.ecs import EcsMetadata
-from harness.recording import (AS_2X, NOT_NEEDED, ONE_TABLE, OURS_ALONE, THREE_TABLES, Recording, as_java, await_all, compare,
-                               matches, missing, of_captures, strange)
+from harness.recording import (AS_2X, NOT_NEEDED, ONE_TABLE, OURS_ALONE, THREE_TABLES, Recording, as_java, compare, matches,
+                               missing, of_captures, strange)
 from harness.runner import test
 from harness.shapes import shape
 from harness.world import check
 
 PHASE1 = "CLIENT_VERSION_CONFIG_COMPATIBLE_WITH_2X_PHASE1"
 COMPATIBLE = "CLIENT_VERSION_CONFIG_COMPATIBLE_WITH_2X"
+#: A request of each kind, as sent.
+RENEWAL = {"TableName": "any", "Key": {"leaseKey": {"S": "shardId-000000000001"}},
+           "AttributeUpdates": {"leaseCounter": {"Action": "PUT", "Value": {"N": "13"}}},
+           "Expected": {"leaseCounter": {"Value": {"N": "12"}}, "checkpointOwner": {"Exists": False}},
+           "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
+HEARTBEAT = {"TableName": "any-CoordinatorState", "Key": {"key": {"S": "Leader"}},
+             "ConditionExpression": "attribute_exists(#pk) AND #rvn = :rvn AND #on = :on",
+             "UpdateExpression": "SET #ld=:ld, #rvn=:new",
+             "ExpressionAttributeNames": {"#pk": "key", "#rvn": "recordVersionNumber", "#on": "ownerName", "#ld": "leaseDuration"},
+             "ExpressionAttributeValues": {n: {"S": "x"} for n in (":rvn", ":on", ":ld", ":new")}}
 #: Takes five minutes, and is the heavy test `requests-cleanup`.
 CLEANUP = r"DeleteItem leases \[leaseKey=lease\]$"
 #: Not needed where a scan, or the answer to a write, has shown the lease.
@@ -21,6 +31,14 @@ READ = r"GetItem leases \[leaseKey=lease\]$"
 ASK_INDEX = r"Query leases "
 #: Who leaves gives its leases to others who live; only alone it gives them back to nobody.
 EVICT = r"UpdateItem leases \[leaseKey=lease\] .*leaseOwner DELETE"
+
+
+def begins(r, worker):
+    """The first renewals come before the first record, so without a throughput; then records are read."""
+    plain = shape("UpdateItem", RENEWAL)
+    worker.wait_for("a renewal without a throughput", lambda: plain in r.sent(worker), 60)
+    r.stream.put(60)
+    r.read_by(worker)
 
 
 def shared(r, *workers):
@@ -48,14 +66,13 @@ def _(world):
     captures = ["first-start-351", "steady-351-two-workers", "checkpoint-351", "split-351", "merge-and-cleanup-351"]
     r = Recording(world, shards=3)
     w1 = r.worker("w1")
-    r.stream.put(60)
-    r.read_by(w1)
+    begins(r, w1)
     w2 = r.worker("w2")
     shared(r, w1, w2)
     w3 = r.worker("w3")             # neither leads nor comes next: it asks the index
     shared(r, w1, w2, w3)
     resharded(r, w1, w2, w3)
-    await_all(w1, lambda: r.sent(w1, w2, w3), captures, [CLEANUP])
+    r.await_all([w1, w2, w3], captures, [CLEANUP])
     w1.stop()
     r.stream.put(60)
     r.read_by(w2, w1, w3)
@@ -69,8 +86,7 @@ def _(world):
     """Finished leases are deleted as captured, five minutes after (three leases: a split parent, two merged ones)."""
     r = Recording(world, shards=3)
     w1 = r.worker("w1")
-    r.stream.put(60)
-    r.read_by(w1)
+    begins(r, w1)
     resharded(r, w1)
     w1.wait_for("the finished leases to go", lambda: len(r.app.leases()) == 3, 400, 1)
     w1.stop()
@@ -87,12 +103,11 @@ def _(world):
                       workerMetricsReporterFreqInMillis="3000")
         # As with DynamoDB Local in the capture, the backend knows of no recovery, and the start is tried again and again.
         w1pitr = r.worker("w1pitr", applicationName="recorded-pitr", leaseTablePitrEnabled="true")
-        r.stream.put(40)
-        r.read_by(w1)
+        begins(r, w1)
         w1.wait_for("point-in-time recovery to be asked for", lambda: any(
             s.startswith("UpdateContinuousBackups") for s in r.sent(w1pitr)), 30)
         w1pitr.stop(signal.SIGKILL)
-        await_all(w1, lambda: r.sent(w1, w1pitr), captures, [READ, ASK_INDEX])
+        r.await_all([w1, w1pitr], captures, [READ, ASK_INDEX])
         w1.stop()
         compare(world, r.sent(w1, w1pitr), ONE_TABLE, captures, [READ, ASK_INDEX])
     finally:
@@ -110,7 +125,7 @@ def _(world):
     r.migration(w1, "INIT")
     r.age_migration(2)
     r.migration(w1, "DEPLOYED")
-    await_all(w1, lambda: r.sent(w1), THREE_TABLES[:1], [READ, ASK_INDEX])
+    r.await_all([w1], THREE_TABLES[:1], [READ, ASK_INDEX])
     w1.stop()
     w2 = r.worker("w2", migrateAllEntitiesToLeaseTable="true")
     r.stream.put(60)
@@ -120,7 +135,7 @@ def _(world):
     r.migration(w2, "COMPLETE")
     r.stream.put(60)
     r.read_by(w2, w1)
-    await_all(w2, lambda: r.sent(w1, w2), THREE_TABLES, [READ, ASK_INDEX])
+    r.await_all([w2, w1], THREE_TABLES, [READ, ASK_INDEX])
     w2.stop()
     compare(world, r.sent(w1, w2), ONE_TABLE + THREE_TABLES, THREE_TABLES, [READ, ASK_INDEX])
 
@@ -132,13 +147,12 @@ def _(world):
     r = Recording(world, shards=4, clientVersionConfig=PHASE1)
     old_tables.empty_254(r.app)
     w1 = r.worker("w1")
-    r.stream.put(60)
-    r.read_by(w1)
+    begins(r, w1)
     w2 = r.worker("w2")
     shared(r, w1, w2)
     r.stream.put(60)
     r.read_by(w1, w2)
-    await_all(w1, lambda: r.sent(w1, w2), captures)
+    r.await_all([w1, w2], captures)
     w1.stop()
     w2.stop()
     check(set(r.app.rows()) == set(r.app.leases()), "rows that are no leases: %s" % set(r.app.rows()))
@@ -148,9 +162,8 @@ def _(world):
 def after_254(r):
     """A worker of ours in COMPATIBLE_WITH_2X, strictly as Java, on the leases of a killed 2.5.4, which it has taken and read."""
     old_tables.left_by_254(r.app, r.stream)
-    r.stream.put(60)
     w1 = r.worker("w1", clientVersionConfig=COMPATIBLE, **{"multilangd.compatibility": "strict"})
-    r.read_by(w1)
+    begins(r, w1)
     return w1
 
 
@@ -160,7 +173,7 @@ def _(world):
     captures = ["compat2x-351-joins-254"]
     r = Recording(world, shards=4)
     w1 = after_254(r)
-    await_all(w1, lambda: r.sent(w1), captures, [READ])
+    r.await_all([w1], captures, [READ])
     w1.stop()
     compare(world, r.sent(w1), AS_2X, captures, [READ])
 
@@ -194,7 +207,7 @@ def _(world):
     check(code == 1, "the second worker ended with exit code %s, not 1" % code)
     r.stream.put(40)
     r.read_by(w1)
-    await_all(w1, lambda: r.sent(w1), captures, [ASK_INDEX])
+    r.await_all([w1], captures, [ASK_INDEX])
     w1.stop()
     written = [s for s in r.sent(w3) if not s.startswith(("GetItem ", "DescribeTable ", "Scan "))]
     check(not written, "the second worker wrote: %s" % written)
@@ -221,24 +234,16 @@ def _(world):
     compare(world, r.sent(ours), ONE_TABLE, ["foreign-worker-under-351-leader"], [READ, EVICT], makes=["foreign"])
 
 
-RENEWAL = {"TableName": "any", "Key": {"leaseKey": {"S": "shardId-000000000001"}},
-           "AttributeUpdates": {"leaseCounter": {"Action": "PUT", "Value": {"N": "13"}}},
-           "Expected": {"leaseCounter": {"Value": {"N": "12"}}, "checkpointOwner": {"Exists": False}},
-           "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
-HEARTBEAT = {"TableName": "any-CoordinatorState", "Key": {"key": {"S": "Leader"}},
-             "ConditionExpression": "attribute_exists(#pk) AND #rvn = :rvn AND #on = :on", "UpdateExpression": "SET #ld=:ld, #rvn=:new",
-             "ExpressionAttributeNames": {"#pk": "key", "#rvn": "recordVersionNumber", "#on": "ownerName", "#ld": "leaseDuration"},
-             "ExpressionAttributeValues": {n: {"S": "x"} for n in (":rvn", ":on", ":ld", ":new")}}
-
-
 @test("requests-selftest")
 def _(world):
     """The comparison of requests finds nothing in Java's own and notices each change; README.md says why of each difference."""
     captured = of_captures(ONE_TABLE + THREE_TABLES + AS_2X)
     for request in (RENEWAL, HEARTBEAT):
         check(shape("UpdateItem", request) in captured, "not captured: %s" % shape("UpdateItem", request))
-    for path, value in ((("Expected", "leaseCounter"), None), (("Expected", "checkpointOwner"), {"Exists": True, "Value": {"S": "x"}}),
-                        (("AttributeUpdates", "leaseCounter", "Action"), "ADD"), (("AttributeUpdates", "leaseOwner"), {"Action": "DELETE"}),
+    for path, value in ((("Expected", "leaseCounter"), None),
+                        (("Expected", "checkpointOwner"), {"Exists": True, "Value": {"S": "x"}}),
+                        (("AttributeUpdates", "leaseCounter", "Action"), "ADD"),
+                        (("AttributeUpdates", "leaseOwner"), {"Action": "DELETE"}),
                         (("AttributeUpdates", "leaseCounter", "Value"), {"S": "13"}), (("ReturnValues",), "UPDATED_NEW"),
                         (("Key", "leaseKey", "S"), "Leader"), (("TableName",), "any-WorkerMetricStats")):
         request = copy.deepcopy(RENEWAL)
