@@ -14,16 +14,20 @@ use crate::child::ascii::{AsciiLauncher, is_locale_ascii};
 use crate::child::process::{Leash, ProcessLauncher};
 use crate::child::{ChildLauncher, LaunchError};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Compatibility, Config, Environment, LoadError, OnPoison, Origin, Retrieval, load};
+use crate::config::{
+    Compatibility, Config, Environment, LoadError, OnPoison, Origin, Retrieval, buffer_bytes_within, load,
+};
 use crate::consumer::Shared;
 use crate::coordinator::Fleet;
 use crate::coordinator::renew::chain;
 use crate::coordinator::start::StartError;
 use crate::host::machine::Machine;
+use crate::host::memory;
 use crate::lease::dynamodb::DynamoDbStore;
 use crate::poison::letter;
 use crate::progress::Progress;
 use crate::retrieval::RecordSource;
+use crate::retrieval::budget::Budget;
 use crate::retrieval::fanout::FanOutSource;
 use crate::retrieval::polling::PollingSource;
 use crate::retrieval::prefetch::PrefetchLimits;
@@ -209,12 +213,20 @@ async fn build(config: Config, clients: aws::Clients, progress: Arc<dyn Progress
         parent_poll,
         stream: config.stream_name,
         clock: clock.clone(),
-        read_ahead: PrefetchLimits::of(&config.retrieval),
+        read_ahead: PrefetchLimits::of(&config.retrieval, budget(config.buffer_bytes)),
         ended: Notify::new(),
         processing: config.processing.clone(),
     };
     let consumers = Arc::new(consumers);
     Ok(Worker { fleet, consumers, grace: config.processing.shutdown_grace })
+}
+
+/// What all shards may keep in memory together.
+fn budget(configured: Option<usize>) -> Arc<Budget> {
+    let memory = memory::limit(Path::new("/"));
+    let bytes = configured.unwrap_or_else(|| buffer_bytes_within(memory));
+    debug!(bytes, ?memory, "bytes that all shards may hold together");
+    Budget::new(bytes)
 }
 
 /// Java's children are not on a leash, and hear ASCII where the locale is no better.

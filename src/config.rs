@@ -35,7 +35,7 @@ mod worker_id;
 pub use effective::SAFE_GRACE;
 pub use environment::Environment;
 pub use origin::{Origin, Setting};
-pub use own::{Compatibility, OnPoison, ProtocolLevel, WhenChildFails};
+pub use own::{Compatibility, OnPoison, ProtocolLevel, WhenChildFails, buffer_bytes_within};
 pub use report::{Fault, LoadError, Stage, Warning};
 pub use resolve::{Loaded, load, load_bytes};
 pub use resolved::Resolved;
@@ -85,6 +85,8 @@ pub struct Config {
     pub surroundings: Surroundings,
     /// `multilangd.compatibility`: whose way is taken where Java loses data, wedges or dies.
     pub compatibility: Compatibility,
+    /// `multilangd.bufferBytes`: bytes that all shards may keep together; `None` follows the memory limit.
+    pub buffer_bytes: Option<usize>,
     /// The file it came from, for messages.
     pub source: PathBuf,
 }

@@ -12,6 +12,7 @@ pub mod ecs;
 pub mod http;
 pub mod load;
 pub mod machine;
+pub mod memory;
 pub mod platform;
 pub mod proc_stat;
 pub mod samples;

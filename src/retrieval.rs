@@ -7,6 +7,7 @@ use crate::stream::ChildShard;
 use crate::types::{Checkpoint, EpochMillis, ShardId};
 
 pub(crate) mod api;
+pub mod budget;
 pub(crate) mod episode;
 pub mod fanout;
 pub mod polling;
@@ -44,6 +45,15 @@ pub trait RecordSource: Send + Sync + 'static {
 /// The reader of one shard.
 #[async_trait]
 pub trait RecordReader: Send {
+    /// Waits until the pace of reading lets the service be asked again. Cancel-safe.
+    async fn ready(&mut self) {}
+
+    /// Memory that the next batch will take, in bytes, as far as can be said before it is asked for; `None` before
+    /// the first one. Zero where the service pushes.
+    fn expected(&self) -> Option<usize> {
+        Some(0)
+    }
+
     /// Waits for the next batch. Faults that time can cure (throttling, expired iterators, broken connections) are
     /// survived inside, with growing jittered waits and one log line an episode; no record is left out by them.
     ///

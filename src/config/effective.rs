@@ -81,6 +81,7 @@ pub(super) fn config(
         },
         surroundings: Surroundings::of(environment),
         compatibility: own.compatibility,
+        buffer_bytes: own.buffer_bytes,
         source: path.to_owned(),
     }
 }

@@ -310,9 +310,11 @@ mod tests {
         for setting in &settings {
             let has_none = ["none", "required unless streamArn", "of the region"].contains(&default_of(setting.key));
             let unused = ["maxRecords", "idleTimeBetweenReadsInMillis", "millisBehindLatestThresholdForReducedTps"];
+            let at_run_time = setting.key == BUFFER_BYTES;
             assert!(
                 !setting.value.is_null()
                     || has_none
+                    || at_run_time
                     || unused.contains(&setting.key)
                     || setting.key == "multilangd.deadLetterFile"
                     || setting.key.contains("onsumer"),

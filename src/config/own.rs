@@ -57,6 +57,20 @@ pub enum OnPoison {
     },
 }
 
+/// Bytes that all shards of the process may keep together, read ahead and in work. Default: [`buffer_bytes_within`]
+/// the memory limit of the process.
+pub(super) const BUFFER_BYTES: &str = "multilangd.bufferBytes";
+
+/// The default budget of a process that may use `memory` bytes (of one that does not know, the largest): a quarter of
+/// it, because the program itself needs 15 MB and a batch is held beside it; at least 8 MiB, the read-ahead of one
+/// Java shard; at most 32 MiB, two of the largest answers: more only helps children that are slower than reading, and
+/// a shard that holds nothing may read however much is held.
+#[must_use]
+pub fn buffer_bytes_within(memory: Option<u64>) -> usize {
+    let quarter = usize::try_from(memory.unwrap_or(u64::MAX) / 4).unwrap_or(usize::MAX);
+    quarter.clamp(8 << 20, 32 << 20)
+}
+
 /// Which generation of child programs the daemon speaks to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ProtocolLevel {
@@ -89,6 +103,7 @@ pub(super) struct Own {
     pub(super) when_child_fails: WhenChildFails,
     pub(super) child_restart_limit: NonZeroU32,
     pub(super) on_poison: OnPoison,
+    pub(super) buffer_bytes: Option<usize>,
 }
 
 impl Own {
@@ -149,6 +164,13 @@ impl Own {
             }
         };
         let on_poison = on_poison((value_of(ON_POISON), value_of(DEAD_LETTER_FILE)), when_child_fails, report);
+        let buffer_bytes = value_of(BUFFER_BYTES).and_then(|text| {
+            let bytes = text.parse().ok().filter(|bytes| *bytes > 0);
+            if bytes.is_none() {
+                refuse(BUFFER_BYTES, text, "a whole number of bytes above 0", report);
+            }
+            bytes
+        });
         Self {
             compatibility,
             protocol_level,
@@ -156,6 +178,7 @@ impl Own {
             when_child_fails,
             child_restart_limit,
             on_poison,
+            buffer_bytes,
         }
     }
 }

@@ -231,6 +231,22 @@ fn poison_is_looked_for_only_where_the_file_says_so_and_children_are_started_aga
 }
 
 #[test]
+fn the_byte_budget_follows_the_memory_limit_unless_the_file_says_otherwise() {
+    let bytes = |line: &str| with(line).config.buffer_bytes;
+    assert_eq!(bytes(""), None);
+    assert_eq!(bytes("multilangd.bufferBytes = 1048576 "), Some(1_048_576));
+    for wrong in ["0", "-1", "32MB", ""] {
+        let line = format!("multilangd.bufferBytes = {wrong}");
+        assert_eq!(fault_keys(&refused(&line)), ["multilangd.bufferBytes"], "{line}");
+    }
+    let mib = 1 << 20;
+    let table = [(None, 32), (Some(16), 8), (Some(64), 16), (Some(128), 32), (Some(1 << 20), 32)];
+    for (limit, budget) in table {
+        assert_eq!(buffer_bytes_within(limit.map(|limit| limit << 20)), budget * mib, "{limit:?}");
+    }
+}
+
+#[test]
 fn an_unknown_or_mistyped_own_key_is_refused() {
     for line in ["multilangd.compatability = strict", "multilangd.foo = 1", "Multilangd.compatibility = strict"] {
         assert_eq!(refused(line).faults.len(), 1, "{line}");

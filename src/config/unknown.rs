@@ -11,7 +11,7 @@ const NO_DIMENSIONS: &str =
 /// Our own prefix; the Java daemon ignores such keys silently.
 pub(super) const OWN_PREFIX: &str = "multilangd.";
 /// Our own keys.
-pub(super) const OWN: [&str; 7] = [
+pub(super) const OWN: [&str; 8] = [
     own::COMPATIBILITY,
     own::PROTOCOL_LEVEL,
     own::CHECKPOINT_AT_SHARD_END,
@@ -19,6 +19,7 @@ pub(super) const OWN: [&str; 7] = [
     own::CHILD_RESTART_LIMIT,
     own::ON_POISON,
     own::DEAD_LETTER_FILE,
+    own::BUFFER_BYTES,
 ];
 
 const BEAN: &str = "'class software.amazon.kinesis.multilang.config.MultiLangDaemonConfiguration'";

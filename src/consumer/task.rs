@@ -125,7 +125,7 @@ impl<'a> ShardTask<'a> {
         };
         let from = self.lease.checkpoint.clone();
         let reader = self.shared.source.open_again(&shard, &from, self.since);
-        let mut batches = Prefetch::start(reader, self.shared.read_ahead, &mut self.readers);
+        let mut batches = Prefetch::start(reader, self.shared.read_ahead.clone(), &mut self.readers);
         let hello = encode::initialize(&shard, &from);
         let processing = &self.shared.processing;
         let talk = Conversation::new(child, self.held.clone(), from, processing.child_timeout);

@@ -117,6 +117,7 @@ impl RecordSource for PollingSource {
             due: Instant::now(),
             faults: Episode::default(),
             odd_answers: u32::default(),
+            last_bytes: None,
         })
     }
 }
@@ -138,10 +139,20 @@ struct PollingReader {
     due: Instant,
     faults: Episode,
     odd_answers: u32,
+    /// Memory of the last answer, of which the next one will be a neighbour.
+    last_bytes: Option<usize>,
 }
 
 #[async_trait]
 impl RecordReader for PollingReader {
+    async fn ready(&mut self) {
+        sleep_until(self.due).await;
+    }
+
+    fn expected(&self) -> Option<usize> {
+        self.last_bytes
+    }
+
     async fn next(&mut self) -> Batch {
         loop {
             sleep_until(self.due).await;
@@ -150,6 +161,7 @@ impl RecordReader for PollingReader {
                 Ok(answer) => {
                     self.faults.recovered(GET_RECORDS);
                     let took = began.elapsed();
+                    self.last_bytes = Some(answer.bytes);
                     self.due = Instant::now() + pause(&self.settings, &self.limits, &answer, took);
                     if let Some(batch) = self.take(answer) {
                         return batch;

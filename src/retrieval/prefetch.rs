@@ -7,47 +7,83 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
+use super::budget::{Account, Budget, Grant};
 use super::{Batch, RecordReader};
 use crate::config::Retrieval;
 
+/// A first answer may be the largest there is; this part of the budget is kept for it.
+const FIRST_PART: usize = 4;
+
 /// How much may wait for the consumer. Where nothing waits, one more batch is always fetched, whatever its size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct PrefetchLimits {
     /// Batches, empty ones too.
     pub batches: usize,
+    /// Kinesis records; nothing is fetched while so many wait.
+    pub records: usize,
     /// Bytes of memory that they keep; nothing is fetched while so many wait.
     pub bytes: usize,
+    /// What all shards may keep together, the batches in work too; `None` is no limit.
+    pub budget: Option<Arc<Budget>>,
 }
 
 impl PrefetchLimits {
-    /// For polling. Source: RETRIEVAL.md section 1.4 (KCL 3.x: 4 batches, 8 MiB); the Java limit of 30,000 records
-    /// is one of memory and the bytes hold it here.
-    pub const POLLING: Self = Self { batches: 4, bytes: 8 << 20 };
+    /// For polling. Source: RETRIEVAL.md section 1.4 (KCL 3.x: 4 batches, 30,000 records, 8 MiB).
+    pub const POLLING: Self = Self { batches: 4, records: 30_000, bytes: 8 << 20, budget: None };
     /// For fan-out: the service pushes, so one event ahead keeps the pipe full.
-    pub const FAN_OUT: Self = Self { batches: 1, bytes: 8 << 20 };
+    pub const FAN_OUT: Self = Self { batches: 1, ..Self::POLLING };
 
-    /// Those of a way of reading.
+    /// Those of a way of reading, all shards together within `budget`.
     #[must_use]
-    pub fn of(retrieval: &Retrieval) -> Self {
-        match retrieval {
+    pub fn of(retrieval: &Retrieval, budget: Arc<Budget>) -> Self {
+        let limits = match retrieval {
             Retrieval::Polling(_) => Self::POLLING,
             Retrieval::FanOut(_) => Self::FAN_OUT,
-        }
+        };
+        Self { budget: Some(budget), ..limits }
     }
+}
+
+/// A batch and its part of the budget.
+#[derive(Debug)]
+struct Fetched {
+    batch: Batch,
+    grant: Option<Grant>,
 }
 
 /// A reader at work in a task of its own. Dropping this stops the reader.
 #[derive(Debug)]
 pub struct Prefetch {
-    batches: mpsc::Receiver<Batch>,
+    batches: mpsc::Receiver<Fetched>,
     waiting: Arc<Waiting>,
+    /// Of the batch that was received last, which is being processed.
+    in_work: Option<Grant>,
 }
 
-/// Bytes fetched and not yet received.
+/// What was fetched and not yet received.
 #[derive(Debug, Default)]
 struct Waiting {
     bytes: AtomicUsize,
+    records: AtomicUsize,
     fell: Notify,
+}
+
+impl Waiting {
+    fn is_full(&self, limits: &PrefetchLimits) -> bool {
+        let reached = |now: &AtomicUsize, limit: usize| now.load(Ordering::Acquire) >= limit.max(1);
+        reached(&self.bytes, limits.bytes) || reached(&self.records, limits.records)
+    }
+
+    fn add(&self, batch: &Batch) {
+        self.bytes.fetch_add(batch.bytes, Ordering::AcqRel);
+        self.records.fetch_add(batch.records.len(), Ordering::AcqRel);
+    }
+
+    fn remove(&self, batch: &Batch) {
+        self.bytes.fetch_sub(batch.bytes, Ordering::AcqRel);
+        self.records.fetch_sub(batch.records.len(), Ordering::AcqRel);
+        self.fell.notify_one();
+    }
 }
 
 impl Prefetch {
@@ -64,14 +100,17 @@ impl Prefetch {
             }
         };
         tasks.spawn(run.in_current_span());
-        Self { batches, waiting }
+        Self { batches, waiting, in_work: None }
     }
 
     /// Waits for the next batch; `None` after the batch with `end`, or if the reader's task has died. Cancel-safe.
+    ///
+    /// Asking for it says that the batch before is done with, so its part of the budget is given back.
     pub async fn recv(&mut self) -> Option<Batch> {
-        let batch = self.batches.recv().await?;
-        self.waiting.bytes.fetch_sub(batch.bytes, Ordering::AcqRel);
-        self.waiting.fell.notify_one();
+        self.in_work = None;
+        let Fetched { batch, grant } = self.batches.recv().await?;
+        self.in_work = grant;
+        self.waiting.remove(&batch);
         Some(batch)
     }
 }
@@ -79,22 +118,35 @@ impl Prefetch {
 async fn read_ahead(
     mut reader: Box<dyn RecordReader>,
     limits: PrefetchLimits,
-    sender: &mpsc::Sender<Batch>,
+    sender: &mpsc::Sender<Fetched>,
     waiting: &Waiting,
 ) {
+    let account = limits.budget.as_ref().map(Budget::account);
     loop {
         let Ok(room) = sender.reserve().await else { return };
-        while waiting.bytes.load(Ordering::Acquire) >= limits.bytes.max(1) {
+        while waiting.is_full(&limits) {
             waiting.fell.notified().await;
         }
+        reader.ready().await;
+        let mut grant = match &account {
+            Some(account) => Some(take(account, reader.expected()).await),
+            None => None,
+        };
         let batch = reader.next().await;
+        if let Some(grant) = &mut grant {
+            grant.correct(batch.bytes);
+        }
         let last = batch.end.is_some();
-        waiting.bytes.fetch_add(batch.bytes, Ordering::AcqRel);
-        room.send(batch);
+        waiting.add(&batch);
+        room.send(Fetched { batch, grant });
         if last {
             return;
         }
     }
+}
+
+async fn take(account: &Account, expected: Option<usize>) -> Grant {
+    account.take(expected.unwrap_or(account.limit() / FIRST_PART)).await
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
 use super::*;
+use crate::retrieval::script::record;
 use async_trait::async_trait;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use tokio::time::{sleep, timeout};
 /// Gives batches of these sizes, one a second, and counts them; the last one ends the shard.
 struct Sized {
     sizes: VecDeque<usize>,
+    records: usize,
     fetched: Arc<AtomicUsize>,
 }
 
@@ -17,13 +19,17 @@ impl RecordReader for Sized {
         let bytes = self.sizes.pop_front().expect("not asked after the end");
         self.fetched.fetch_add(1, Ordering::SeqCst);
         let end = self.sizes.is_empty().then(Vec::new);
-        Batch { records: Vec::new(), millis_behind_latest: None, end, bytes }
+        Batch { records: vec![record("1"); self.records], millis_behind_latest: None, end, bytes }
     }
 }
 
 fn start(sizes: &[usize], limits: PrefetchLimits) -> (Prefetch, Arc<AtomicUsize>, JoinSet<()>) {
+    start_with(sizes, 0, limits)
+}
+
+fn start_with(sizes: &[usize], records: usize, limits: PrefetchLimits) -> (Prefetch, Arc<AtomicUsize>, JoinSet<()>) {
     let (fetched, mut tasks) = (Arc::new(AtomicUsize::new(0)), JoinSet::new());
-    let reader = Sized { sizes: sizes.iter().copied().collect(), fetched: fetched.clone() };
+    let reader = Sized { sizes: sizes.iter().copied().collect(), records, fetched: fetched.clone() };
     (Prefetch::start(Box::new(reader), limits, &mut tasks), fetched, tasks)
 }
 
@@ -100,4 +106,42 @@ async fn a_receive_that_is_given_up_loses_no_batch() {
         }
     }
     assert_eq!(sizes, [1, 2, 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_fetched_while_thirty_thousand_records_wait() {
+    let (mut prefetch, fetched, _tasks) = start_with(&[0; 9], 10_000, PrefetchLimits::POLLING);
+    settle().await;
+    assert_eq!(fetched.load(Ordering::SeqCst), 3);
+    prefetch.recv().await.unwrap();
+    settle().await;
+    assert_eq!(fetched.load(Ordering::SeqCst), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_budget_is_given_back_when_the_next_batch_is_asked_for() {
+    let budget = Budget::new(100);
+    let limits = PrefetchLimits { budget: Some(Arc::clone(&budget)), ..PrefetchLimits::FAN_OUT };
+    let (mut prefetch, fetched, _tasks) = start(&[80, 70, 60], limits);
+    prefetch.recv().await.unwrap();
+    settle().await;
+    assert_eq!((fetched.load(Ordering::SeqCst), budget.used()), (1, 80), "in work, and too much to read ahead");
+    prefetch.recv().await.unwrap();
+    assert_eq!(budget.used(), 70);
+    drop(prefetch);
+    settle().await;
+    assert_eq!(budget.used(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_whose_child_hangs_lets_others_read() {
+    let budget = Budget::new(100);
+    let limits = PrefetchLimits { budget: Some(Arc::clone(&budget)), ..PrefetchLimits::POLLING };
+    let (mut hung, _, _tasks) = start(&[90; 9], limits.clone());
+    hung.recv().await.unwrap();
+    let (mut other, fetched, _others) = start(&[90; 5], limits);
+    let began = tokio::time::Instant::now();
+    while other.recv().await.is_some() {}
+    assert_eq!(fetched.load(Ordering::SeqCst), 5);
+    assert!(began.elapsed() <= Duration::from_secs(10), "{:?}", began.elapsed());
 }

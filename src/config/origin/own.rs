@@ -5,12 +5,12 @@ use serde_json::json;
 use super::{Defaults, Honoured, Origin, Setting};
 use crate::config::Config;
 use crate::config::own::{
-    CHECKPOINT_AT_SHARD_END, CHILD_FAILURE, CHILD_RESTART_LIMIT, COMPATIBILITY, Compatibility, DEAD_LETTER_FILE,
-    ON_POISON, OnPoison, PROTOCOL_LEVEL, ProtocolLevel, WhenChildFails,
+    BUFFER_BYTES, CHECKPOINT_AT_SHARD_END, CHILD_FAILURE, CHILD_RESTART_LIMIT, COMPATIBILITY, Compatibility,
+    DEAD_LETTER_FILE, ON_POISON, OnPoison, PROTOCOL_LEVEL, ProtocolLevel, WhenChildFails,
 };
 
 /// In the order of the documentation.
-pub(super) fn settings(config: &Config, defaults: &Defaults<'_>, entries: &[(String, String)]) -> [Setting; 7] {
+pub(super) fn settings(config: &Config, defaults: &Defaults<'_>, entries: &[(String, String)]) -> [Setting; 8] {
     let in_file = |name: &str| entries.iter().any(|(key, _)| key == name);
     let from = |name: &str| if in_file(name) { Origin::File(name.to_owned()) } else { Origin::Default };
     let flag = defaults.environment.strict;
@@ -56,5 +56,10 @@ pub(super) fn settings(config: &Config, defaults: &Defaults<'_>, entries: &[(Str
             "a record that no child survives is left to fail (stop), or found and left out (skip, deadLetter)",
         ),
         setting(DEAD_LETTER_FILE, json!(letters), "where deadLetter writes those records, a line of JSON each"),
+        setting(
+            BUFFER_BYTES,
+            json!(config.buffer_bytes),
+            "bytes that all shards may hold together; unset: a quarter of the memory limit, 8 to 32 MiB",
+        ),
     ]
 }
