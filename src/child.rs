@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::record::Record;
 use crate::types::ShardId;
 
 pub mod ascii;
@@ -68,6 +69,11 @@ pub trait ChildLauncher: Send + Sync + 'static {
 pub trait Child: Send {
     /// Writes one line, which already ends in `\n`, and flushes it.
     async fn send(&mut self, line: &[u8]) -> std::io::Result<()>;
+
+    /// Writes the line of a batch and flushes it. A child that can take it in pieces spares the memory of the whole.
+    async fn send_batch(&mut self, records: &[Record], millis_behind: Option<i64>) -> std::io::Result<()> {
+        self.send(&encode::process_records(records, millis_behind)).await
+    }
 
     /// Reads the next line of its standard output without its line end (LF, CR LF or CR); `None` at the end of it.
     /// Cancel-safe.

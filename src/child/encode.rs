@@ -1,7 +1,7 @@
 //! Writes what the child reads: one JSON object a line, byte for byte as a Java daemon writes it.
 //!
-//! Hot path: a batch is written in one pass into memory reserved up front, data goes through verbatim. It never
-//! validates: data is base64 and holds nothing that JSON escapes.
+//! Hot path: a batch is written in one pass, piece by piece, so that it is never in memory twice; data goes through
+//! verbatim. It never validates: data is base64 and holds nothing that JSON escapes.
 //!
 //! Source of every format: PROTOCOL.md section 2.
 
@@ -29,20 +29,70 @@ pub fn initialize(shard: &ShardId, checkpoint: &Checkpoint) -> Vec<u8> {
 /// A batch, which may be empty. `millis_behind` is what the service said when it sent the batch.
 #[must_use]
 pub fn process_records(records: &[Record], millis_behind: Option<i64>) -> Vec<u8> {
-    let texts = |r: &Record| r.data.as_bytes().len() + r.partition_key.as_bytes().len() + r.sequence.as_bytes().len();
-    let size: usize = records.iter().map(|record| texts(record) + RECORD_FRAME).sum();
-    let mut line = Vec::with_capacity(size + 100);
-    line.extend_from_slice(br#"{"action":"processRecords","records":["#);
-    for (index, each) in records.iter().enumerate() {
-        if index > 0 {
-            line.push(b',');
-        }
-        record(&mut line, each);
-    }
-    line.extend_from_slice(br#"],"millisBehindLatest":"#);
-    signed_or_null(&mut line, millis_behind);
-    line.extend_from_slice(b"}\n");
+    let mut line = Vec::new();
+    BatchLine::new(records, millis_behind).fill(&mut line, usize::MAX); // all of it is one piece
     line
+}
+
+/// Whether a line goes on behind the piece that was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum More {
+    /// It does.
+    Yes,
+    /// The piece ends in the line's end.
+    No,
+}
+
+/// The line of a batch, written piece by piece.
+#[derive(Debug)]
+pub struct BatchLine<'a> {
+    left: &'a [Record],
+    millis_behind: Option<i64>,
+    has_begun: bool,
+}
+
+impl<'a> BatchLine<'a> {
+    /// As [`process_records`].
+    #[must_use]
+    pub fn new(records: &'a [Record], millis_behind: Option<i64>) -> Self {
+        Self { left: records, millis_behind, has_begun: false }
+    }
+
+    /// Replaces what is in `piece` by the next piece: whole records, until there are `wanted` bytes or none is left.
+    pub fn fill(&mut self, piece: &mut Vec<u8>, wanted: usize) -> More {
+        piece.clear();
+        let (mut size, mut fit) = (0, 0);
+        while let Some(record) = self.left.get(fit).filter(|_| size < wanted) {
+            size += room_for(record);
+            fit += 1;
+        }
+        let (now, later) = self.left.split_at(fit);
+        piece.reserve(size + 100);
+        if !self.has_begun {
+            piece.extend_from_slice(br#"{"action":"processRecords","records":["#);
+        }
+        for each in now {
+            if self.has_begun {
+                piece.push(b',');
+            }
+            self.has_begun = true;
+            record(piece, each);
+        }
+        self.left = later;
+        if !later.is_empty() {
+            return More::Yes;
+        }
+        piece.extend_from_slice(br#"],"millisBehindLatest":"#);
+        signed_or_null(piece, self.millis_behind);
+        piece.extend_from_slice(b"}\n");
+        More::No
+    }
+}
+
+/// The most that a record takes if nothing in it is escaped.
+fn room_for(record: &Record) -> usize {
+    let texts = [&record.data, &record.partition_key, &record.sequence];
+    texts.iter().map(|text| text.as_bytes().len()).sum::<usize>() + RECORD_FRAME
 }
 
 fn record(line: &mut Vec<u8>, record: &Record) {
@@ -245,6 +295,23 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn pieces_together_are_the_line(
+            datas in prop::collection::vec(0..200_usize, 0..30), wanted in 0..600_usize, millis: Option<i64>,
+        ) {
+            let records: Vec<Record> = datas
+                .iter()
+                .map(|length| Record { data: Text::from("A".repeat(length * 4)), ..record("", "k\"\n") })
+                .collect();
+            let (mut line, mut piece, mut whole) = (BatchLine::new(&records, millis), Vec::new(), Vec::new());
+            loop {
+                let more = line.fill(&mut piece, wanted.max(1));
+                whole.extend_from_slice(&piece);
+                if more == More::No { break }
+            }
+            prop_assert_eq!(whole, process_records(&records, millis));
+        }
+
         #[test]
         fn what_is_written_is_what_json_reads(key: String, sequence: String, sub: Option<i64>, error: Option<String>) {
             let mut given = record("AA==", &key);

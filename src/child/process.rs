@@ -18,7 +18,9 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tracing::{debug, debug_span, info};
 
+use crate::child::encode::{self, More};
 use crate::child::{Child, ChildLauncher, Death, LaunchError};
+use crate::record::Record;
 use crate::record::utf8::java_text;
 use crate::types::ShardId;
 
@@ -35,6 +37,15 @@ const WHOLE_LINE: usize = usize::MAX;
 
 /// Longest piece of a line that is only passed on: what holds no line end must not fill the memory.
 const PIECE: usize = 1024 * 1024;
+
+/// Longest piece of a batch that is encoded at once, in bytes, but for one record: small enough to stay in the
+/// processor's cache until it is in the pipe.
+const BATCH_PIECE: usize = 128 * 1024;
+
+/// What a pipe holds in bytes, and what it holds once a batch was longer than that (the kernel's limit for everybody,
+/// `/proc/sys/fs/pipe-max-size`).
+const USUAL_PIPE: usize = 64 * 1024;
+const WIDE_PIPE: usize = 1024 * 1024;
 
 /// What a child may print while it is being written to; a child that does not read its input until it has printed
 /// more than this stands still.
@@ -189,6 +200,7 @@ struct ProcessChild {
     /// The process group that it leads, unless its leash is loose.
     group: Option<Pid>,
     stdin: Option<ChildStdin>,
+    is_pipe_wide: bool,
     stdout: Option<LineReader<ChildStdout>>,
     stderr: Stderr,
 }
@@ -203,7 +215,7 @@ impl ProcessChild {
         let group = pid.filter(|_| leash == Leash::Tight);
         let stdin = process.stdin.take();
         let stdout = process.stdout.take().map(LineReader::new);
-        Self { process, group, stdin, stdout, stderr }
+        Self { process, group, stdin, is_pipe_wide: false, stdout, stderr }
     }
 }
 
@@ -216,15 +228,25 @@ impl Child for ProcessChild {
             stdin.write_all(line).await?;
             stdin.flush().await
         };
-        tokio::pin!(write);
-        while let Some(stdout) = self.stdout.as_mut().filter(|out| !out.is_at_end() && out.waiting() < MAX_AHEAD) {
-            tokio::select! {
-                biased;
-                written = &mut write => return written,
-                filled = stdout.fill() => filled?,
+        while_listening(&mut self.stdout, write).await
+    }
+
+    async fn send_batch(&mut self, records: &[Record], millis_behind: Option<i64>) -> std::io::Result<()> {
+        let Some(stdin) = &mut self.stdin else { return Err(ErrorKind::BrokenPipe.into()) };
+        let write = async {
+            let (mut line, mut piece) = (encode::BatchLine::new(records, millis_behind), Vec::new());
+            let mut more = line.fill(&mut piece, BATCH_PIECE);
+            if piece.len() > USUAL_PIPE && !std::mem::replace(&mut self.is_pipe_wide, true) {
+                widen(stdin);
             }
-        }
-        write.await
+            stdin.write_all(&piece).await?;
+            while more == More::Yes {
+                more = line.fill(&mut piece, BATCH_PIECE);
+                stdin.write_all(&piece).await?;
+            }
+            stdin.flush().await
+        };
+        while_listening(&mut self.stdout, write).await
     }
 
     async fn receive(&mut self) -> std::io::Result<Option<Vec<u8>>> {
@@ -290,6 +312,34 @@ impl Drop for ProcessChild {
         }
     }
 }
+
+/// Writes, and takes in what the child prints meanwhile.
+async fn while_listening(
+    stdout: &mut Option<LineReader<ChildStdout>>,
+    write: impl Future<Output = std::io::Result<()>>,
+) -> std::io::Result<()> {
+    tokio::pin!(write);
+    while let Some(stdout) = stdout.as_mut().filter(|out| !out.is_at_end() && out.waiting() < MAX_AHEAD) {
+        tokio::select! {
+            biased;
+            written = &mut write => return written,
+            filled = stdout.fill() => filled?,
+        }
+    }
+    write.await
+}
+
+/// Lets the pipe hold more, so that writer and reader wake each other less often. The kernel refuses it to users with
+/// many wide pipes; then the usual size does.
+#[cfg(target_os = "linux")]
+fn widen(pipe: &ChildStdin) {
+    if let Err(error) = rustix::pipe::fcntl_setpipe_size(pipe, WIDE_PIPE) {
+        debug!(%error, "the pipe to the child keeps its usual size");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn widen(_pipe: &ChildStdin) {}
 
 /// Logs what a closed child still prints.
 ///

@@ -13,6 +13,7 @@ use crate::config::ProtocolLevel;
 use crate::consumer::ChildFailure;
 use crate::coordinator::renew::{HeldLease, NotStored, chain};
 use crate::progress::Progress;
+use crate::record::Record;
 use crate::types::{Checkpoint, ShardId};
 
 /// Unexpected lines of a child that are logged at info before the rest goes to debug, a message.
@@ -27,6 +28,12 @@ const LINE_SHOWN: usize = 512;
 enum Checkpoints {
     Allowed,
     Refused,
+}
+
+/// What is sent: a line, or records that become one on their way.
+enum Message<'a> {
+    Line(&'a [u8]),
+    Batch(&'a [Record], Option<i64>),
 }
 
 /// One child and what it may checkpoint.
@@ -89,13 +96,41 @@ impl Conversation {
     /// # Errors
     /// The conversation is over.
     pub async fn tell(&mut self, action: Action, line: &[u8], progress: &dyn Progress) -> Result<(), ChildFailure> {
+        self.exchange(action, Message::Line(line), progress).await
+    }
+
+    /// Gives the child a batch, and waits until it is done with it.
+    ///
+    /// # Errors
+    /// The conversation is over.
+    pub async fn deliver(
+        &mut self,
+        records: &[Record],
+        millis_behind: Option<i64>,
+        progress: &dyn Progress,
+    ) -> Result<(), ChildFailure> {
+        self.exchange(Action::ProcessRecords, Message::Batch(records, millis_behind), progress).await
+    }
+
+    async fn exchange(
+        &mut self,
+        action: Action,
+        message: Message<'_>,
+        progress: &dyn Progress,
+    ) -> Result<(), ChildFailure> {
         let checkpoints = match action {
             Action::ProcessRecords | Action::ShardEnded | Action::ShutdownRequested => Checkpoints::Allowed,
             Action::Initialize | Action::LeaseLost => Checkpoints::Refused,
         };
         let begin = |source| ChildFailure::Write { message: action.as_str(), source };
         let mut deadline = self.deadline();
-        within(deadline, self.child.send(line)).await.ok_or_else(|| self.late(action))?.map_err(begin)?;
+        let send = async {
+            match message {
+                Message::Line(line) => self.child.send(line).await,
+                Message::Batch(records, millis_behind) => self.child.send_batch(records, millis_behind).await,
+            }
+        };
+        within(deadline, send).await.ok_or_else(|| self.late(action))?.map_err(begin)?;
         loop {
             let received = within(deadline, self.child.receive()).await.ok_or_else(|| self.late(action))?;
             let line = received.map_err(|source| ChildFailure::Read { awaited: action, source })?;

@@ -203,8 +203,9 @@ impl<'a> ShardTask<'a> {
             (Some(Ok(_)) | None, _) => {}
         }
         self.hunt.give(records);
-        let line = encode::process_records(records, behind);
-        self.tell(Action::ProcessRecords, &line).await?;
+        if let Some(talk) = &mut self.talk {
+            talk.deliver(records, behind, &*self.shared.progress).await?;
+        }
         self.hunt.answered();
         self.held.count_bytes(bytes as u64);
         self.shared.progress.delivered(self.held.shard(), records, behind);
