@@ -1,6 +1,6 @@
-//! The JSON body of a GetRecords answer, walked once; records come out as slices of it.
+//! The JSON of a GetRecords answer or of a SubscribeToShard event, walked once; records come out as slices of it.
 //!
-//! Pure. [`walk`] takes only what it fully understands and is fast; [`tolerate`] takes anything that can be made
+//! Pure. [`walk`] and [`walk_event`] differ in one member. [`walk`] takes only what it fully understands and is fast; [`tolerate`] takes anything that can be made
 //! sense of and is slow. Neither relies on the order of members, and both pass over members they do not know.
 
 use base64_simd::STANDARD;
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::record::{Record, Text};
 use crate::stream::ChildShard;
-use crate::stream::fetch::Answer;
+use crate::stream::fetch::{Answer, Event};
 use crate::types::{HashKeyRange, ShardId};
 
 /// The walk met something that it does not know, at this byte. Not a fault: [`tolerate`] may know it.
@@ -29,6 +29,43 @@ pub struct Malformed(pub String);
 /// # Errors
 /// The body is not of the form that the service sends today.
 pub fn walk(body: &Bytes) -> Result<Answer, NotUnderstood> {
+    walk_with(body, |walk, _| walk.skip())
+}
+
+/// Reads the payload of an event in one pass.
+///
+/// # Errors
+/// As [`walk`].
+pub fn walk_event(payload: &Bytes) -> Result<Event, NotUnderstood> {
+    let mut continuation = None;
+    let answer = walk_with(payload, |walk, name| match name {
+        b"ContinuationSequenceNumber" => {
+            continuation = walk.unless_null(Walk::string)?;
+            Ok(())
+        }
+        _ => walk.skip(),
+    })?;
+    event(answer, continuation.as_ref().map(Text::as_str)).map_err(|_| NotUnderstood(payload.len()))
+}
+
+/// An event is an answer with another way to go on. At the end of a shard that is absent or empty.
+fn event(answer: Answer, continuation: Option<&str>) -> Result<Event, Malformed> {
+    let odd = |text: &str| Malformed(format!("`ContinuationSequenceNumber` is `{text}`, expected decimal digits"));
+    let continuation = continuation.filter(|text| !text.is_empty());
+    let Answer { records, millis_behind_latest, child_shards, bytes, .. } = answer;
+    Ok(Event {
+        records,
+        continuation: continuation.map(|text| text.parse().map_err(|_| odd(text))).transpose()?,
+        millis_behind_latest,
+        child_shards,
+        bytes,
+    })
+}
+
+fn walk_with(
+    body: &Bytes,
+    mut other: impl FnMut(&mut Walk<'_>, &[u8]) -> Result<(), NotUnderstood>,
+) -> Result<Answer, NotUnderstood> {
     let mut walk = Walk { body, at: 0 };
     let mut answer = Answer::default();
     walk.members(|walk, name| {
@@ -43,7 +80,7 @@ pub fn walk(body: &Bytes) -> Result<Answer, NotUnderstood> {
                 let children = walk.unless_null(Walk::value::<Vec<WireChild>>)?.unwrap_or_default();
                 answer.child_shards = child_shards(children).ok_or(NotUnderstood(walk.at))?;
             }
-            _ => walk.skip()?,
+            other_name => other(walk, other_name)?,
         }
         Ok(())
     })?;
@@ -297,6 +334,19 @@ fn child_shards(wire: Vec<WireChild>) -> Option<Vec<ChildShard>> {
 /// # Errors
 /// It is no JSON, or a record lacks what the child must get.
 pub fn tolerate(body: &Bytes) -> Result<Answer, Malformed> {
+    tolerate_members(body).map(|(answer, _)| answer)
+}
+
+/// [`tolerate`] for the payload of an event.
+///
+/// # Errors
+/// As [`tolerate`].
+pub fn tolerate_event(payload: &Bytes) -> Result<Event, Malformed> {
+    let (answer, members) = tolerate_members(payload)?;
+    event(answer, members.get("ContinuationSequenceNumber").and_then(Value::as_str))
+}
+
+fn tolerate_members(body: &Bytes) -> Result<(Answer, serde_json::Map<String, Value>), Malformed> {
     let tree: Value = serde_json::from_slice(body).map_err(|error| Malformed(error.to_string()))?;
     let Value::Object(mut members) = tree else { return Err(Malformed("it is no JSON object".to_owned())) };
     let records = match members.get("Records") {
@@ -310,7 +360,8 @@ pub fn tolerate(body: &Bytes) -> Result<Answer, Malformed> {
         .ok_or_else(|| Malformed("`ChildShards`: a hash key is no number of 128 bits".to_owned()))?;
     let next_iterator = members.get("NextShardIterator").and_then(Value::as_str).map(str::to_owned);
     let millis_behind_latest = members.get("MillisBehindLatest").and_then(whole_number);
-    Ok(Answer { bytes: footprint(body.len(), &records), records, next_iterator, millis_behind_latest, child_shards })
+    let bytes = footprint(body.len(), &records);
+    Ok((Answer { bytes, records, next_iterator, millis_behind_latest, child_shards }, members))
 }
 
 fn tolerate_record(record: &Value) -> Result<Record, Malformed> {

@@ -213,3 +213,29 @@ proptest! {
         let _ = millis_of_seconds(&text);
     }
 }
+
+#[test]
+fn an_event_is_an_answer_with_a_continuation() {
+    let text = format!(r#"{{"ContinuationSequenceNumber":"50","MillisBehindLatest":7,"Records":[{ONE}]}}"#);
+    let payload = Bytes::from(text);
+    let event = walk_event(&payload).unwrap();
+    assert_eq!(event, tolerate_event(&payload).unwrap());
+    assert_eq!(event.continuation, Some("50".parse().unwrap()));
+    assert_eq!((event.millis_behind_latest, event.records.len()), (Some(7), 1));
+    assert_eq!(event.records[0].data.as_str(), "aGk=");
+}
+
+#[test]
+fn an_event_at_the_end_of_a_shard_has_no_continuation() {
+    let child =
+        r#"{"ShardId":"s-2","ParentShards":["s-1"],"HashKeyRange":{"StartingHashKey":"0","EndingHashKey":"9"}}"#;
+    for continuation in ["", r#""ContinuationSequenceNumber":"","#, r#""ContinuationSequenceNumber":null,"#] {
+        let text = format!(r#"{{{continuation}"ChildShards":[{child}],"MillisBehindLatest":0,"Records":[]}}"#);
+        let payload = Bytes::from(text);
+        let event = walk_event(&payload).unwrap();
+        assert_eq!(event, tolerate_event(&payload).unwrap());
+        assert_eq!((event.continuation, event.child_shards.len()), (None, 1));
+    }
+    let odd = Bytes::from_static(br#"{"ContinuationSequenceNumber":"next","Records":[]}"#);
+    assert!(walk_event(&odd).is_err() && tolerate_event(&odd).is_err());
+}

@@ -19,6 +19,7 @@ use crate::types::{EpochMillis, HashKeyRange, InitialPosition, SequenceNumber, S
 
 mod consumers;
 mod faults;
+mod frames;
 mod records;
 mod subscription;
 

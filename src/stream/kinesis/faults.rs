@@ -64,14 +64,30 @@ where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     R: fmt::Debug + Send + Sync + 'static,
 {
-    match meaning(error.code()) {
+    let (meaning, reason) = (meaning(error.code()), reason(&error));
+    as_fetch_error(action, meaning, reason, error.into())
+}
+
+/// An exception in the middle of a subscription.
+pub(super) fn exception(action: &'static str, code: &str, message: &str) -> FetchError {
+    let reason = format!("{code}: {message}");
+    as_fetch_error(action, meaning(Some(code)), reason.clone(), reason.into())
+}
+
+fn as_fetch_error(
+    action: &'static str,
+    meaning: Meaning,
+    reason: String,
+    source: Box<dyn Error + Send + Sync>,
+) -> FetchError {
+    match meaning {
         Meaning::Expired => FetchError::Expired,
-        Meaning::Invalid => FetchError::InvalidIterator(reason(&error)),
-        Meaning::Throttled => FetchError::Throttled(reason(&error)),
-        Meaning::InUse => FetchError::Busy(reason(&error)),
+        Meaning::Invalid => FetchError::InvalidIterator(reason),
+        Meaning::Throttled => FetchError::Throttled(reason),
+        Meaning::InUse => FetchError::Busy(reason),
         Meaning::Missing => FetchError::ShardGone,
-        Meaning::Denied => FetchError::AccessDenied { action, source: error.into() },
-        Meaning::Other => FetchError::transient(action, error),
+        Meaning::Denied => FetchError::AccessDenied { action, source },
+        Meaning::Other => FetchError::Transient { action, source },
     }
 }
 

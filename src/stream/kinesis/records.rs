@@ -53,7 +53,7 @@ impl Kinesis {
     /// # Errors
     /// The service refused, did not answer, or its answer was cut off: the same iterator can be asked again.
     pub async fn get_records(&self, iterator: &str, limit: i32) -> Result<Answer, FetchError> {
-        let taken = TakeBody::default();
+        let taken = TakeBody::leaving(r#"{"Records":[]}"#);
         let call = self.reader.get_records().shard_iterator(iterator).limit(limit);
         let sent = Box::pin(call.customize().interceptor(taken.clone()).send()).await;
         sent.map_err(|error| fetch_error(GET_RECORDS, error))?;
@@ -100,12 +100,20 @@ async fn collect(body: SdkBody) -> Result<Bytes, FetchError> {
 }
 
 /// Takes the body of a good answer away from the SDK's parser; errors still go to it.
-#[derive(Clone, Debug, Default)]
-struct TakeBody(Arc<Mutex<Option<SdkBody>>>);
+#[derive(Clone, Debug)]
+pub(super) struct TakeBody {
+    taken: Arc<Mutex<Option<SdkBody>>>,
+    instead: &'static str,
+}
 
 impl TakeBody {
-    fn body(&self) -> Option<SdkBody> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// Gives the parser `instead`.
+    pub(super) fn leaving(instead: &'static str) -> Self {
+        Self { taken: Arc::default(), instead }
+    }
+
+    pub(super) fn body(&self) -> Option<SdkBody> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -122,8 +130,8 @@ impl Intercept for TakeBody {
     ) -> Result<(), BoxError> {
         let response = context.response_mut();
         if response.status().as_u16() == 200 {
-            let body = std::mem::replace(response.body_mut(), SdkBody::from(r#"{"Records":[]}"#));
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(body);
+            let body = std::mem::replace(response.body_mut(), SdkBody::from(self.instead));
+            *self.taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(body);
         }
         Ok(())
     }
