@@ -29,7 +29,7 @@ use crate::progress::Progress;
 use crate::retrieval::RecordSource;
 use crate::retrieval::budget::Budget;
 use crate::retrieval::fanout::FanOutSource;
-use crate::retrieval::polling::PollingSource;
+use crate::retrieval::polling::{PollingSource, ReadLimits};
 use crate::retrieval::prefetch::PrefetchLimits;
 use crate::retrieval::registration::consumer_arn;
 use crate::stream::StreamError;
@@ -46,6 +46,8 @@ use footprint::Footprint;
 
 /// Threads that serve all shards; records go through as they are, so few are needed.
 const MOST_THREADS: usize = 4;
+/// Variable that takes the limits of reading away.
+const READ_LIMITS: &str = "MULTILANGD_READ_LIMITS";
 /// How long the runtime may take to drop what still runs when the process ends.
 const LAST_LIMIT: Duration = Duration::from_millis(200);
 
@@ -254,10 +256,12 @@ async fn source(
     })?;
     Ok(match &config.retrieval {
         Retrieval::Polling(polling) => {
+            let limits = read_limits(std::env::var(READ_LIMITS).ok().as_deref());
             info!(idle = ?polling.idle, max_records = polling.max_records, "reading by polling (GetRecords)");
             Arc::new(
                 PollingSource::new(kinesis.clone(), polling.clone(), config.initial_position, clock.clone())
-                    .in_the_way_of(config.compatibility),
+                    .in_the_way_of(config.compatibility)
+                    .with_limits(limits),
             )
         }
         Retrieval::FanOut(fan_out) => {
@@ -272,6 +276,18 @@ async fn source(
             )
         }
     })
+}
+
+/// The service's limits, or none for measuring against a stand-in that has none. No key of the file, because nobody
+/// who reads a real stream gains by it: the service would refuse what goes beyond.
+fn read_limits(variable: Option<&str>) -> ReadLimits {
+    match variable {
+        Some("none") => {
+            warn!("{READ_LIMITS} = none: shards are read without pauses; for measurements against a stand-in only");
+            ReadLimits::NONE
+        }
+        Some(_) | None => ReadLimits::SERVICE,
+    }
 }
 
 /// Where a service was looked for, for messages.

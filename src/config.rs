@@ -152,6 +152,8 @@ pub struct Polling {
     pub max_records: i32,
     /// `idleTimeBetweenReadsInMillis`, at least 200 ms.
     pub idle: Duration,
+    /// Whether the pause may be shorter while records keep coming: nobody has set an idle time, and not strict.
+    pub follows_arrivals: bool,
     /// `millisBehindLatestThresholdForReducedTps`; zero is off.
     pub reduced_tps_threshold: Duration,
 }

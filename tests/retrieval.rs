@@ -149,7 +149,7 @@ impl Service {
     }
 
     fn polling(&self, idle: Duration, max_records: i32) -> PollingSource {
-        let settings = Polling { max_records, idle, reduced_tps_threshold: Duration::ZERO };
+        let settings = Polling { max_records, idle, follows_arrivals: false, reduced_tps_threshold: Duration::ZERO };
         PollingSource::new(self.kinesis(), settings, InitialPosition::TrimHorizon, Arc::new(SystemClock))
     }
 

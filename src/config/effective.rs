@@ -142,6 +142,7 @@ fn retrieval(specific: &Specific, application: &str, take: &mut Millis<'_>) -> R
         Specific::Polling {
             max_records,
             idle_time_between_reads_in_millis,
+            use_polling_config_idle_time_value,
             millis_behind_latest_threshold_for_reduced_tps,
             ..
         } => {
@@ -149,6 +150,7 @@ fn retrieval(specific: &Specific, application: &str, take: &mut Millis<'_>) -> R
             Retrieval::Polling(Polling {
                 max_records: i32::try_from(take.at_least_zero("maxRecords", *max_records, 10_000)).unwrap_or(i32::MAX),
                 idle: take.duration("idleTimeBetweenReadsInMillis", *idle_time_between_reads_in_millis, 1_500),
+                follows_arrivals: !take.strict && !*use_polling_config_idle_time_value,
                 reduced_tps_threshold: take.duration("millisBehindLatestThresholdForReducedTps", threshold, 0),
             })
         }

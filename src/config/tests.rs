@@ -247,6 +247,18 @@ fn the_byte_budget_follows_the_memory_limit_unless_the_file_says_otherwise() {
 }
 
 #[test]
+fn only_an_idle_time_that_nobody_set_follows_arrivals() {
+    let follows = |loaded: Loaded| match loaded.config.retrieval {
+        Retrieval::Polling(polling) => polling.follows_arrivals,
+        Retrieval::FanOut(_) => panic!("no polling"),
+    };
+    assert!(follows(with("retrievalMode = POLLING")));
+    assert!(follows(with("maxRecords = 100")));
+    assert!(!follows(with("idleTimeBetweenReadsInMillis = 1500")));
+    assert!(!follows(with("retrievalMode = POLLING\nmultilangd.compatibility = strict")));
+}
+
+#[test]
 fn an_unknown_or_mistyped_own_key_is_refused() {
     for line in ["multilangd.compatability = strict", "multilangd.foo = 1", "Multilangd.compatibility = strict"] {
         assert_eq!(refused(line).faults.len(), 1, "{line}");

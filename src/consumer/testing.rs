@@ -264,8 +264,12 @@ impl Ground {
     }
 
     pub(crate) fn shared(&self, launcher: Arc<Nursery>) -> Arc<Shared> {
-        let polling =
-            Polling { max_records: 10, idle: Duration::from_millis(500), reduced_tps_threshold: Duration::ZERO };
+        let polling = Polling {
+            max_records: 10,
+            idle: Duration::from_millis(500),
+            follows_arrivals: false,
+            reduced_tps_threshold: Duration::ZERO,
+        };
         let (initial, clock) = (InitialPosition::TrimHorizon, self.clock.clone());
         Arc::new(Shared {
             leases: Arc::new(self.table.clone()),

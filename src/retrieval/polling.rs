@@ -30,6 +30,14 @@ const ITERATOR_LIMIT: Duration = Duration::from_secs(270);
 /// Waits after faults. The service refuses a shard for up to five seconds after a large answer.
 const FAULT_WAITS: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
 
+/// Pause at the tip while records keep coming and nobody has set an idle time: two reads a second, so that another
+/// application, and the polls of a Java worker, fit into the five that all share.
+const LIVELY_PAUSE: Duration = Duration::from_millis(500);
+/// How long after its last record a shard counts as lively.
+const LIVELY_FOR: Duration = Duration::from_secs(15);
+/// How long after a refusal for load the idle time counts, whatever comes.
+const CAREFUL_FOR: Duration = Duration::from_secs(60);
+
 /// What the service allows on one shard, all applications together.
 ///
 /// Source: Kinesis Data Streams quotas: five reads a second, 2 MiB a second; after an answer of 10 MiB it refuses
@@ -118,6 +126,8 @@ impl RecordSource for PollingSource {
             faults: Episode::default(),
             odd_answers: u32::default(),
             last_bytes: None,
+            last_record: None,
+            last_refusal: None,
         })
     }
 }
@@ -141,6 +151,8 @@ struct PollingReader {
     odd_answers: u32,
     /// Memory of the last answer, of which the next one will be a neighbour.
     last_bytes: Option<usize>,
+    last_record: Option<Instant>,
+    last_refusal: Option<Instant>,
 }
 
 #[async_trait]
@@ -162,7 +174,10 @@ impl RecordReader for PollingReader {
                     self.faults.recovered(GET_RECORDS);
                     let took = began.elapsed();
                     self.last_bytes = Some(answer.bytes);
-                    self.due = Instant::now() + pause(&self.settings, &self.limits, &answer, took);
+                    if !answer.records.is_empty() {
+                        self.last_record = Some(Instant::now());
+                    }
+                    self.due = Instant::now() + pause(&self.settings, &self.limits, &answer, took, self.idle());
                     if let Some(batch) = self.take(answer) {
                         return batch;
                     }
@@ -173,6 +188,9 @@ impl RecordReader for PollingReader {
                 }
                 Err(fault) => {
                     let failures = self.faults.failed(GET_RECORDS, &fault);
+                    if matches!(fault, FetchError::Throttled(_)) {
+                        self.last_refusal = Some(Instant::now());
+                    }
                     if needs_new_iterator(&fault) {
                         self.iterator = None;
                     }
@@ -184,6 +202,11 @@ impl RecordReader for PollingReader {
 }
 
 impl PollingReader {
+    fn idle(&self) -> Duration {
+        let since = |moment: Option<Instant>| moment.map(|moment| moment.elapsed());
+        tip_pause(&self.settings, since(self.last_record), since(self.last_refusal))
+    }
+
     /// One attempt: an iterator if there is none that lives, then its records.
     async fn ask(&mut self) -> Result<Answer, FetchError> {
         let silent = |_| FetchError::transient(GET_RECORDS, format!("no answer within {CALL_LIMIT:?}"));
@@ -234,11 +257,21 @@ impl PollingReader {
     }
 }
 
-/// How long to wait between the end of a call that took `took` and the next one.
+/// How long to wait at the tip, by the time since the last record and since the last refusal.
+fn tip_pause(settings: &Polling, record: Option<Duration>, refusal: Option<Duration>) -> Duration {
+    let is_lively = record.is_some_and(|since| since < LIVELY_FOR);
+    let is_careful = refusal.is_some_and(|since| since < CAREFUL_FOR);
+    if settings.follows_arrivals && is_lively && !is_careful {
+        return settings.idle.min(LIVELY_PAUSE);
+    }
+    settings.idle
+}
+
+/// How long to wait between the end of a call that took `took` and the next one; `idle` is the pause at the tip.
 ///
 /// Source: RETRIEVAL.md sections 1.3 and 4: the idle time at the tip; what the service's limits ask for when more
 /// records are waiting.
-fn pause(settings: &Polling, limits: &ReadLimits, answer: &Answer, took: Duration) -> Duration {
+fn pause(settings: &Polling, limits: &ReadLimits, answer: &Answer, took: Duration, idle: Duration) -> Duration {
     let bytes: usize = answer.records.iter().map(|r| r.data_len() + r.partition_key.as_bytes().len()).sum();
     let behind = u64::try_from(answer.millis_behind_latest.unwrap_or(0)).unwrap_or(0);
     let full = i32::try_from(answer.records.len()).is_ok_and(|n| n >= settings.max_records);
@@ -247,7 +280,7 @@ fn pause(settings: &Polling, limits: &ReadLimits, answer: &Answer, took: Duratio
     let wanted = match (reduced, more_is_waiting) {
         (true, _) => settings.idle.max(settings.reduced_tps_threshold.saturating_sub(took)),
         (false, true) => Duration::ZERO,
-        (false, false) => settings.idle,
+        (false, false) => idle,
     };
     wanted.max(limits.least(bytes).saturating_sub(took))
 }

@@ -3,12 +3,20 @@ use crate::clock::PausedClock;
 use crate::retrieval::script::{Play, Script, answer, at, children, open, read, shared, throttled, transient};
 use crate::types::EpochMillis;
 
-const SETTINGS: Polling =
-    Polling { max_records: 10, idle: Duration::from_millis(1_500), reduced_tps_threshold: Duration::ZERO };
+const SETTINGS: Polling = Polling {
+    max_records: 10,
+    idle: Duration::from_millis(1_500),
+    follows_arrivals: false,
+    reduced_tps_threshold: Duration::ZERO,
+};
 
 fn reader(script: &Arc<Script>, from: &Checkpoint) -> Box<dyn RecordReader> {
+    reader_with(script, from, SETTINGS)
+}
+
+fn reader_with(script: &Arc<Script>, from: &Checkpoint, settings: Polling) -> Box<dyn RecordReader> {
     let clock = Arc::new(PausedClock::new(EpochMillis(1_000_000)));
-    open(&PollingSource::over(script.clone(), SETTINGS, InitialPosition::TrimHorizon, clock), from)
+    open(&PollingSource::over(script.clone(), settings, InitialPosition::TrimHorizon, clock), from)
 }
 
 fn good(sequences: &[&str], next: &str) -> Play {
@@ -37,6 +45,41 @@ async fn behind_the_tip_calls_start_five_times_a_second() {
     assert_eq!(script.millis_of("records"), [0, 200, 400, 1_940]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn while_records_keep_coming_the_tip_is_read_twice_a_second_unless_an_idle_time_is_set() {
+    let plays = || [good(&[], "a"), good(&["1"], "b"), good(&[], "c"), good(&["2"], "d")];
+    let by_arrivals = Polling { follows_arrivals: true, ..SETTINGS };
+    let script = shared(Script::polling(plays()));
+    read(&mut reader_with(&script, &Checkpoint::TrimHorizon, by_arrivals), 4).await;
+    assert_eq!(script.millis_of("records"), [0, 1_500, 2_000, 2_500]);
+    let script = shared(Script::polling(plays()));
+    read(&mut reader(&script, &Checkpoint::TrimHorizon), 4).await;
+    assert_eq!(script.millis_of("records"), [0, 1_500, 3_000, 4_500]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_has_become_quiet_is_read_at_the_idle_time_again() {
+    let quiet = (0..100).map(|n| good(&[], &format!("{n}")));
+    let script = shared(Script::polling([good(&["1"], "b")].into_iter().chain(quiet)));
+    let by_arrivals = Polling { follows_arrivals: true, ..SETTINGS };
+    read(&mut reader_with(&script, &Checkpoint::TrimHorizon, by_arrivals), 50).await;
+    let times = script.millis_of("records");
+    let gaps: Vec<_> = times.windows(2).map(|pair| (pair[0], pair[1] - pair[0])).collect();
+    assert!(gaps.iter().all(|(at, gap)| *gap == if *at < 15_000 { 500 } else { 1_500 }), "{gaps:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_refusal_for_load_the_idle_time_counts_for_a_minute() {
+    let plays = [good(&["1"], "b"), Play::Fault(throttled())].into_iter();
+    let script = shared(Script::polling(plays.chain((0..200).map(|n| good(&[&format!("{}", n + 2)], "c")))));
+    let by_arrivals = Polling { follows_arrivals: true, ..SETTINGS };
+    read(&mut reader_with(&script, &Checkpoint::TrimHorizon, by_arrivals), 80).await;
+    let times = script.millis_of("records");
+    let refused = times[1];
+    let later: Vec<_> = times[2..].windows(2).map(|pair| (pair[0] - refused, pair[1] - pair[0])).collect();
+    assert!(later.iter().all(|(since, gap)| *gap == if *since < 60_000 { 1_500 } else { 500 }), "{later:?}");
+}
+
 #[test]
 fn the_pause_follows_lag_size_and_settings() {
     let (idle, seconds) = (Duration::from_millis(1_500), Duration::from_secs);
@@ -55,7 +98,7 @@ fn the_pause_follows_lag_size_and_settings() {
     ];
     for (settings, records, lag, took, expected) in table {
         let answer = answer(&vec!["1"; records], "n", lag);
-        assert_eq!(pause(settings, &ReadLimits::SERVICE, &answer, took), expected, "{records} {lag} {took:?}");
+        assert_eq!(pause(settings, &ReadLimits::SERVICE, &answer, took, idle), expected, "{records} {lag} {took:?}");
     }
 }
 
@@ -63,9 +106,9 @@ fn the_pause_follows_lag_size_and_settings() {
 fn large_answers_are_paid_for_at_two_mebibytes_a_second() {
     let mut big = answer(&["1"], "n", 60_000);
     big.records[0].data = "A".repeat(8 << 20).into(); // 6 MiB once decoded
-    let paid = pause(&SETTINGS, &ReadLimits::SERVICE, &big, Duration::from_secs(1));
+    let paid = pause(&SETTINGS, &ReadLimits::SERVICE, &big, Duration::from_secs(1), SETTINGS.idle);
     assert_eq!(paid.as_secs_f64().round(), 2.0);
-    assert_eq!(pause(&SETTINGS, &ReadLimits::NONE, &big, Duration::ZERO), Duration::ZERO);
+    assert_eq!(pause(&SETTINGS, &ReadLimits::NONE, &big, Duration::ZERO, SETTINGS.idle), Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]

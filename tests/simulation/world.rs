@@ -44,6 +44,12 @@ const STOP_SLACK: Duration = Duration::from_secs(15);
 /// How much later than the failover time a stranger takes the leases of those who stand still.
 const FREEZE_SLACK: Duration = Duration::from_secs(1);
 const INITIAL: InitialPosition = InitialPosition::TrimHorizon;
+const POLLING: Polling = Polling {
+    max_records: 10,
+    idle: Duration::from_millis(500),
+    follows_arrivals: false,
+    reduced_tps_threshold: Duration::ZERO,
+};
 
 /// Whether events are printed as they happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -226,9 +232,7 @@ impl World {
         let faults = Faults::default();
         let store = Arc::new(self.table.connect(faults.clone()));
         let clock = Arc::new(OwnClock::new(self.clock.clone()));
-        let polling =
-            Polling { max_records: 10, idle: Duration::from_millis(500), reduced_tps_threshold: Duration::ZERO };
-        let source = PollingSource::in_memory(self.stream.clone(), polling, INITIAL, clock.clone());
+        let source = PollingSource::in_memory(self.stream.clone(), POLLING, INITIAL, clock.clone());
         let config = self.settings();
         let launcher = Launcher {
             worker: name.clone(),
