@@ -1,0 +1,172 @@
+//! What the data path costs by itself, a thread: the walk of an answer, the child's line, the opening of aggregates.
+//!
+//! `cargo bench` prints gigabytes of record data a second and the ratio to `benches/baseline.txt`, and fails if one is
+//! below [`ALARM`]; `cargo bench -- --write` makes what is measured the new baseline. The best of many short runs
+//! counts, because other programs can only make a run slower.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use md5::{Digest, Md5};
+use multilangd::child::encode::{BatchLine, More};
+use multilangd::record::deaggregate::deaggregate;
+use multilangd::record::{Record, Text};
+use multilangd::stream::answer::walk;
+
+/// Ratio to the baseline that is a regression and no noise.
+const ALARM: f64 = 0.6;
+/// How long each figure is measured.
+const LASTS: Duration = Duration::from_secs(2);
+const ANSWER: usize = 4 << 20;
+/// What the process writer encodes at once.
+const PIECE: usize = 128 * 1024;
+const BASELINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/baseline.txt");
+
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[0]
+    };
+    std::iter::repeat_with(next).take(length).collect()
+}
+
+fn base64(bytes: &[u8]) -> String {
+    base64_simd::STANDARD.encode_to_string(bytes)
+}
+
+/// An answer of about [`ANSWER`] bytes of data in records of `size` bytes, and how many bytes of data it has.
+fn answer(size: usize) -> (Bytes, usize) {
+    let (data, count) = (base64(&noise(size)), ANSWER / size);
+    let mut body = String::from(r#"{"MillisBehindLatest":1000,"NextShardIterator":"AAAA","Records":["#);
+    for index in 0..count {
+        let comma = if index > 0 { "," } else { "" };
+        let _ = write!(
+            body,
+            r#"{comma}{{"ApproximateArrivalTimestamp":1.441215410867E9,"Data":"{data}","PartitionKey":"key-{index}","SequenceNumber":"4968042721365813839229{index:034}"}}"#
+        );
+    }
+    body.push_str("]}");
+    (body.into(), size * count)
+}
+
+fn varint(out: &mut Vec<u8>, mut value: usize) {
+    while value > 0x7f {
+        out.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+/// A record that is an aggregate of `count` user records of `size` bytes.
+fn aggregate(size: usize, count: usize) -> Record {
+    let (data, mut message) = (noise(size), Vec::new());
+    for index in 0..count {
+        let key = format!("key-{index}");
+        message.extend_from_slice(&[0x0a, key.len() as u8]);
+        message.extend_from_slice(key.as_bytes());
+    }
+    for index in 0..count {
+        let mut user = vec![0x08];
+        varint(&mut user, index);
+        user.push(0x1a);
+        varint(&mut user, size);
+        user.extend_from_slice(&data);
+        message.push(0x1a);
+        varint(&mut message, user.len());
+        message.extend_from_slice(&user);
+    }
+    let payload = [&[0xf3, 0x89, 0x9a, 0xc2], message.as_slice(), Md5::digest(&message).as_slice()].concat();
+    Record {
+        data: base64(&payload).into(),
+        partition_key: Text::from("a"),
+        sequence: Text::from("49680427213658138392293291758025530305206203416796200962"),
+        arrival_millis: Some(1_795_259_286_142),
+        sub: 0,
+        aggregated: false,
+        explicit_hash_key: None,
+    }
+}
+
+/// Gigabytes a second of the best run.
+fn measure(bytes: usize, mut run: impl FnMut()) -> f64 {
+    let (began, mut best) = (Instant::now(), f64::INFINITY);
+    while began.elapsed() < LASTS {
+        let at = Instant::now();
+        run();
+        best = best.min(at.elapsed().as_secs_f64());
+    }
+    bytes as f64 / best / 1e9
+}
+
+fn figures() -> BTreeMap<&'static str, f64> {
+    let mut figures = BTreeMap::new();
+    for (size, names) in [
+        (100, ["walk 100 B", "line 100 B"]),
+        (1_024, ["walk 1 KB", "line 1 KB"]),
+        (10_240, ["walk 10 KB", "line 10 KB"]),
+    ] {
+        let (body, bytes) = answer(size);
+        figures.insert(names[0], measure(bytes, || drop(black_box(walk(black_box(&body))))));
+        let records = walk(&body).expect("it is well formed").records;
+        let mut piece = Vec::new();
+        let line = || {
+            let mut line = BatchLine::new(black_box(&records), Some(1));
+            while line.fill(&mut piece, PIECE) == More::Yes {
+                black_box(&piece);
+            }
+        };
+        figures.insert(names[1], measure(bytes, line));
+    }
+    for (size, count, name) in [(100, 500, "aggregates 100 B"), (1_024, 50, "aggregates 1 KB")] {
+        let records = vec![aggregate(size, count); ANSWER / size / count];
+        let bytes = size * count * records.len();
+        let open = || {
+            let mut faults = Vec::new();
+            let opened = deaggregate(black_box(records.clone()), None, &mut faults);
+            assert!(opened.len() == count * records.len() && faults.is_empty());
+            black_box(opened);
+        };
+        figures.insert(name, measure(bytes, open));
+    }
+    figures
+}
+
+fn baseline() -> BTreeMap<String, f64> {
+    let text = std::fs::read_to_string(BASELINE).unwrap_or_default();
+    let line =
+        |line: &str| line.rsplit_once(' ').and_then(|(name, rate)| Some((name.trim().to_owned(), rate.parse().ok()?)));
+    text.lines().filter(|line| !line.starts_with('#')).filter_map(line).collect()
+}
+
+fn main() {
+    let before = baseline();
+    let figures = figures();
+    if std::env::args().any(|argument| argument == "--write") {
+        let lines: String = figures.iter().map(|(name, rate)| format!("{name} {rate:.2}\n")).collect();
+        let text =
+            format!("# GB of record data a second and thread; `cargo bench -- --write` makes this file\n{lines}");
+        std::fs::write(BASELINE, text).expect("the baseline file can be written");
+    }
+    let mut is_slower = false;
+    println!("{:<20} {:>8} {:>9} {:>6}", "figure", "GB/s", "baseline", "ratio");
+    for (name, rate) in &figures {
+        match before.get(*name) {
+            Some(old) => {
+                let ratio = rate / old;
+                is_slower |= ratio < ALARM;
+                println!(
+                    "{name:<20} {rate:>8.2} {old:>9.2} {ratio:>6.2}{}",
+                    if ratio < ALARM { "  SLOWER" } else { "" }
+                );
+            }
+            None => println!("{name:<20} {rate:>8.2} {:>9} {:>6}", "-", "-"),
+        }
+    }
+    std::process::exit(i32::from(is_slower));
+}
