@@ -25,6 +25,19 @@ impl Text {
         Ok(Self(bytes))
     }
 
+    /// Takes the bytes if they are standard base64 with padding.
+    #[must_use]
+    pub fn from_base64(bytes: Bytes) -> Option<Self> {
+        base64_simd::STANDARD.check(&bytes).is_ok().then(|| Self(bytes)) // which is ASCII
+    }
+
+    /// Takes the bytes if they are decimal digits, one at least.
+    #[must_use]
+    pub fn from_digits(bytes: Bytes) -> Option<Self> {
+        let is_number = !bytes.is_empty() && bytes.iter().all(u8::is_ascii_digit);
+        is_number.then(|| Self(bytes))
+    }
+
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -76,6 +76,28 @@ async fn loss_window_latest_the_second_subscription_begins_at_the_time_of_the_fi
 }
 
 #[tokio::test(start_paused = true)]
+async fn loss_window_stall_a_subscription_that_broke_under_a_slow_child_goes_on_behind_what_was_taken() {
+    let script = script([Ok(vec![good(&["5"], "7"), broken()]), Ok(vec![good(&["8"], "8")])]);
+    let mut reader = reader(&script, &Checkpoint::Latest);
+    assert_eq!(read(&mut reader, 1).await, ["5"]);
+    tokio::time::sleep(Duration::from_secs(24 * 3_600)).await;
+    assert_eq!(read(&mut reader, 1).await, ["8"]);
+    assert_eq!(script.asked(), ["subscribe latest", "subscribe after 7"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn loss_window_takeover_who_is_displaced_by_another_worker_waits_and_goes_on_behind_what_was_taken() {
+    let script = script([
+        Ok(vec![good(&["5"], "5"), Beat::Fault(busy())]), // another subscription of the consumer took the shard
+        Err(busy()),
+        Ok(vec![good(&["6"], "6")]),
+    ]);
+    assert_eq!(read(&mut reader(&script, &at("4", 0)), 2).await, ["5", "6"]);
+    assert_eq!(script.asked(), ["subscribe at 4", "subscribe after 5", "subscribe after 5"]);
+    assert!(gap(&script, 1) >= 5_000 && gap(&script, 2) >= 5_000);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_event_without_records_is_a_batch_that_tells_the_lag() {
     let lagging = Event { millis_behind_latest: Some(42), ..event(&[], "9") };
     let script = script([Ok(vec![Beat::Event(lagging)])]);

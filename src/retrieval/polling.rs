@@ -125,7 +125,8 @@ impl RecordSource for PollingSource {
             due: Instant::now(),
             faults: Episode::default(),
             odd_answers: u32::default(),
-            last_bytes: None,
+            // at the newest record there is next to nothing to read
+            last_bytes: matches!(from, Checkpoint::Latest).then_some(0),
             last_record: None,
             last_refusal: None,
         })
@@ -149,7 +150,7 @@ struct PollingReader {
     due: Instant,
     faults: Episode,
     odd_answers: u32,
-    /// Memory of the last answer, of which the next one will be a neighbour.
+    /// Memory of the last answer, which the next one will be like.
     last_bytes: Option<usize>,
     last_record: Option<Instant>,
     last_refusal: Option<Instant>,

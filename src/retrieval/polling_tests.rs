@@ -149,6 +149,19 @@ async fn loss_window_latest_an_expired_first_iterator_is_replaced_by_the_time_of
 }
 
 #[tokio::test(start_paused = true)]
+async fn loss_window_stall_after_a_day_reading_goes_on_behind_the_last_record_or_where_latest_was() {
+    let day = Duration::from_secs(24 * 3_600);
+    let script = shared(Script::polling([good(&[], "a"), good(&["5"], "b"), good(&["6"], "c")]));
+    let mut reader = reader(&script, &Checkpoint::Latest);
+    for _ in 0..3 {
+        read(&mut reader, 1).await;
+        tokio::time::sleep(day).await;
+    }
+    let iterators: Vec<_> = script.asked().into_iter().filter(|what| what.starts_with("iterator")).collect();
+    assert_eq!(iterators, ["iterator latest", "iterator time 1000000", "iterator after 5"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn throttling_is_survived_with_growing_waits_and_the_same_iterator() {
     let refusals = (0..7).map(|_| Play::Fault(throttled()));
     let script = shared(Script::polling([good(&["1"], "b")].into_iter().chain(refusals).chain([good(&["2"], "c")])));

@@ -11,8 +11,8 @@ use super::budget::{Account, Budget, Grant};
 use super::{Batch, RecordReader};
 use crate::config::Retrieval;
 
-/// A first answer may be the largest there is; this part of the budget is kept for it.
-const FIRST_PART: usize = 4;
+/// A first answer may be the largest there is, so two shards at a time ask for theirs as long as none is known.
+const FIRST_PART: usize = 2;
 
 /// How much may wait for the consumer. Where nothing waits, one more batch is always fetched, whatever its size.
 #[derive(Clone, Debug)]

@@ -30,6 +30,9 @@ use faults::Context;
 
 /// Longest wait for one page of ListShards. Source: RETRIEVAL.md section 1.9.
 const LIST_LIMIT: Duration = Duration::from_secs(60);
+/// Longest wait for the head of an answer. Shorter than the readers' own limits, because only a time limit of the SDK's
+/// takes a connection that nobody answers on any more out of its pool.
+const HEAD_LIMIT: Duration = Duration::from_secs(25);
 /// Longest wait for a TCP and TLS connection of the reading calls.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
@@ -38,8 +41,8 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 pub struct Kinesis {
     /// With the SDK's retries, for calls that are rare.
     client: Client,
-    /// Without the SDK's retries and time limits, for reading: the readers have back-off and limits of their own,
-    /// and an operation limit would cut a subscription short.
+    /// Without the SDK's retries and limits of whole operations, for reading: the readers have back-off and limits of
+    /// their own, and an operation limit would cut a subscription short.
     reader: Client,
     stream: String,
     region: String,
@@ -54,7 +57,7 @@ impl Kinesis {
     pub fn new(client: Client, stream_name: String, region: String) -> Self {
         let limits = TimeoutConfig::builder()
             .connect_timeout(CONNECT_LIMIT)
-            .disable_read_timeout()
+            .read_timeout(HEAD_LIMIT)
             .disable_operation_timeout()
             .disable_operation_attempt_timeout()
             .build();
