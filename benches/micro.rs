@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use md5::{Digest, Md5};
@@ -15,6 +15,7 @@ use multilangd::child::encode::{BatchLine, More};
 use multilangd::record::deaggregate::deaggregate;
 use multilangd::record::{Record, Text};
 use multilangd::stream::answer::walk;
+use tokio::time::Instant;
 
 /// Ratio to the baseline that is a regression and no noise.
 const ALARM: f64 = 0.6;
@@ -55,12 +56,16 @@ fn answer(size: usize) -> (Bytes, usize) {
     (body.into(), size * count)
 }
 
+fn byte(value: usize) -> u8 {
+    u8::try_from(value).expect("it is below 256")
+}
+
 fn varint(out: &mut Vec<u8>, mut value: usize) {
     while value > 0x7f {
-        out.push((value & 0x7f) as u8 | 0x80);
+        out.push(byte(value & 0x7f) | 0x80);
         value >>= 7;
     }
-    out.push(value as u8);
+    out.push(byte(value));
 }
 
 /// A record that is an aggregate of `count` user records of `size` bytes.
@@ -68,7 +73,7 @@ fn aggregate(size: usize, count: usize) -> Record {
     let (data, mut message) = (noise(size), Vec::new());
     for index in 0..count {
         let key = format!("key-{index}");
-        message.extend_from_slice(&[0x0a, key.len() as u8]);
+        message.extend_from_slice(&[0x0a, byte(key.len())]);
         message.extend_from_slice(key.as_bytes());
     }
     for index in 0..count {
