@@ -44,6 +44,6 @@ def _(world):
     check(v.resumed("SIGTERM of w1", "w1") == {"a": 1}, "resumed: %s" % v.resumed("SIGTERM of w1", "w1"))
     for name in ("twice", "two at once"):
         said = next(b for b in judged(**BREAKS[name]).broken() if b.startswith(name))
-        for failover, thief, excused in ((4, "w2", True), (4, "w1", True), (4, "java", False), (0.1, "w1", name == "two at once")):
+        for failover, thief, excused in ((4, "w2", True), (4, "w1", True), (4, "java", False), (-20, "w1", False)):
             check(judge.stolen(failover, thief)(said) == excused, "stolen(%s, %s) of: %s" % (failover, thief, said))
     check(not judge.stolen(4)("lost: k:0, number 10 of a, put at 1.0"), "a lost record was excused as stolen")
