@@ -267,7 +267,14 @@ async fn share_with_a_second_worker(course: &mut Course, b: &mut Running) -> Arc
     };
     let (c, _) = tokio::join!(c.stop(), b.until("the leases came back", owned_by_b));
     course.put(500).await;
-    b.until("the first worker reads everything again", async || course.all_checkpointed().await).await;
+    // A child checkpoints before it answers, and the witness hears of a batch after the answer: who is killed next must
+    // not die in between.
+    let (witness, last) = (b.witness.clone(), course.put[course.put.len() - 500..].to_vec());
+    let heard = || {
+        let seen = witness.seen();
+        last.iter().all(|put| seen.get(&put.shard).is_some_and(|seen| seen.contains(&put.sequence)))
+    };
+    b.until("the first worker reads everything again", async || course.all_checkpointed().await && heard()).await;
     assert_order(&c);
     assert_no_step_back(&c, &before);
     c

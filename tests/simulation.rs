@@ -56,7 +56,7 @@ fn run_schedules(generation: Generation, of_an_ordinary_run: u64) {
         assert!(course.is_ok(), "{}", course.err().unwrap_or_default());
         return;
     }
-    let (first, began) = (number("SIMULATION_FIRST").unwrap_or(1), std::time::Instant::now());
+    let (first, began) = (number("SIMULATION_FIRST").unwrap_or(1), tokio::time::Instant::now());
     let (mut waited, mut records, mut lives, mut broken) = (Duration::ZERO, 0, 0, Vec::new());
     let count = number("SIMULATION_SCHEDULES").unwrap_or(of_an_ordinary_run);
     for seed in first..first + count {

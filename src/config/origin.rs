@@ -244,6 +244,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::config::own::BUFFER_BYTES;
     use crate::config::{Environment, load_bytes};
 
     const BASE: &str = "executableName = app.py\nstreamName = stream1\napplicationName = app1\n\

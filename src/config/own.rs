@@ -155,22 +155,9 @@ impl Own {
                 WhenChildFails::default()
             }
         };
-        let child_restart_limit = match value_of(CHILD_RESTART_LIMIT).map(|text| (text, text.parse())) {
-            None => DEFAULT_RESTART_LIMIT,
-            Some((_, Ok(limit))) => limit,
-            Some((text, Err(_))) => {
-                refuse(CHILD_RESTART_LIMIT, text, "a number from 1 to 4294967295", report);
-                DEFAULT_RESTART_LIMIT
-            }
-        };
+        let child_restart_limit = restart_limit(value_of(CHILD_RESTART_LIMIT), report);
         let on_poison = on_poison((value_of(ON_POISON), value_of(DEAD_LETTER_FILE)), when_child_fails, report);
-        let buffer_bytes = value_of(BUFFER_BYTES).and_then(|text| {
-            let bytes = text.parse().ok().filter(|bytes| *bytes > 0);
-            if bytes.is_none() {
-                refuse(BUFFER_BYTES, text, "a whole number of bytes above 0", report);
-            }
-            bytes
-        });
+        let buffer_bytes = value_of(BUFFER_BYTES).and_then(|text| buffer_bytes(text, report));
         Self {
             compatibility,
             protocol_level,
@@ -181,6 +168,25 @@ impl Own {
             buffer_bytes,
         }
     }
+}
+
+fn restart_limit(given: Option<&str>, report: &mut Report) -> NonZeroU32 {
+    match given.map(|text| (text, text.parse())) {
+        None => DEFAULT_RESTART_LIMIT,
+        Some((_, Ok(limit))) => limit,
+        Some((text, Err(_))) => {
+            refuse(CHILD_RESTART_LIMIT, text, "a number from 1 to 4294967295", report);
+            DEFAULT_RESTART_LIMIT
+        }
+    }
+}
+
+fn buffer_bytes(text: &str, report: &mut Report) -> Option<usize> {
+    let bytes = text.parse().ok().filter(|bytes| *bytes > 0);
+    if bytes.is_none() {
+        refuse(BUFFER_BYTES, text, "a whole number of bytes above 0", report);
+    }
+    bytes
 }
 
 /// Poison is found by starting children again, so nobody looks for it where the first failure ends the daemon.

@@ -61,7 +61,8 @@ mod tests {
     fn the_least_limit_counts() {
         let machine = ("proc/meminfo", "MemTotal:        8000000 kB\nMemFree: 1 kB\n");
         let total = Some(8_000_000 * 1024);
-        let table: &[(&str, &[(&str, &str)], Option<u64>)] = &[
+        type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], Option<u64>);
+        let table: &[Case<'_>] = &[
             ("nothing is known", &[], None),
             ("no limit", &[machine, ("sys/fs/cgroup/memory.max", "max\n")], total),
             ("a container, version 2", &[machine, ("sys/fs/cgroup/memory.max", "67108864\n")], Some(67_108_864)),
