@@ -34,8 +34,7 @@ pub(super) fn config(
     let clients = &resolved.clients;
     let strict = own.compatibility == Compatibility::Strict;
     if !strict {
-        let stream = &core.retrieval_config.stream_tracker.streams[0].stream_name;
-        worker_id::check(&leases.worker_identifier, stream, report);
+        worker_id::check(&leases.worker_identifier, report);
     }
     let providers =
         |client: &super::resolved::Client| -> Vec<CredentialsProvider> { client.credentials.providers.clone() };

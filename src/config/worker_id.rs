@@ -14,21 +14,21 @@ const LONGEST: usize = 2048;
 const ACCOUNT_DIGITS: usize = 12;
 
 /// Refuses a name that could be mistaken for another row of the table, or that logs and consoles garble.
-pub(super) fn check(worker: &str, stream: &str, report: &mut Report) {
-    if let Some(why) = refusal(worker, stream) {
+pub(super) fn check(worker: &str, report: &mut Report) {
+    if let Some(why) = refusal(worker) {
         let message = format!("`workerId = {worker}`: {why}; choose another name, or remove the line for a random one");
         report.fault(Stage::Scheduler, "workerId", message);
     }
 }
 
-fn refusal(worker: &str, stream: &str) -> Option<&'static str> {
+fn refusal(worker: &str) -> Option<&'static str> {
     if ROWS.contains(&worker) {
         return Some("the lease table has a row of its own under this name");
     }
     if worker.split(':').any(|part| part.starts_with(SHARD)) {
         return Some("it looks like the lease of a shard");
     }
-    if worker == stream || is_stream_identifier(worker) {
+    if is_stream_identifier(worker) {
         return Some("the lease table may have a row of the stream under this name");
     }
     if !worker.is_ascii() || worker.contains(|c: char| c.is_ascii_control()) {
@@ -60,12 +60,12 @@ mod tests {
             ("shardId-x", Some("lease of a shard")),
             ("123456789012:orders:1700000000:shardId-000000000001", Some("lease of a shard")),
             ("123456789012:orders:1700000000", Some("row of the stream")),
-            ("orders", Some("row of the stream")),
             ("caf\u{e9}", Some("printable ASCII")),
             ("a\nb", Some("printable ASCII")),
             (&long, Some("2048 bytes")),
             // what is in use out there
             ("leader", None),
+            ("orders", None), // a stream's own name: no daemon writes a row under it (LEASES.md section 1.4)
             ("w1", None),
             ("ip-10-0-0-1.ec2.internal:5f2f8fbe-8cb5-4d1b-a6d2-1e3b1b0b5a53", None),
             ("i-0123456789abcdef0", None),
@@ -75,7 +75,7 @@ mod tests {
             ("my-shardId-1", None),
         ];
         for (worker, wanted) in table {
-            let why = refusal(worker, "orders");
+            let why = refusal(worker);
             let as_wanted = match (why, wanted) {
                 (Some(why), Some(wanted)) => why.contains(wanted),
                 (why, wanted) => why == wanted,
