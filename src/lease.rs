@@ -71,6 +71,12 @@ impl Lease {
         self.checkpoint_owner.as_ref().or(self.owner.as_ref())
     }
 
+    /// Whether the row says that `worker` owns the lease and nobody must hand it over first.
+    #[must_use]
+    pub fn is_given_to(&self, worker: &WorkerId) -> bool {
+        self.owner.as_ref() == Some(worker) && self.checkpoint_owner.is_none()
+    }
+
     /// Whether the shard was read to its end and the end was checkpointed.
     #[must_use]
     pub fn is_finished(&self) -> bool {
@@ -123,6 +129,18 @@ pub enum ClientVersion {
     TwoX,
 }
 
+/// A state that an item had: what it said, who made it say so, and when by that worker's clock.
+pub type Earlier<S> = (S, WorkerId, EpochMillis);
+
+/// Most entries of an item's history (Source: LEASES.md section 1.4).
+pub const HISTORY_KEPT: usize = 10;
+
+/// The history of an item that is about to leave the state `now`, newest first.
+#[must_use]
+pub fn history_with<S>(now: Earlier<S>, before: impl IntoIterator<Item = Earlier<S>>) -> Vec<Earlier<S>> {
+    std::iter::once(now).chain(before).take(HISTORY_KEPT).collect()
+}
+
 /// Item `Migration3.0`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientVersionRow {
@@ -133,7 +151,7 @@ pub struct ClientVersionRow {
     /// `mts`: when.
     pub modified_at: EpochMillis,
     /// `h`: earlier states, newest first, at most ten.
-    pub history: Vec<(ClientVersion, WorkerId, EpochMillis)>,
+    pub history: Vec<Earlier<ClientVersion>>,
 }
 
 /// Everything one scan of the lease table brought, by kind. Rows may be from different moments.

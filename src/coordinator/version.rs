@@ -4,16 +4,13 @@
 //! Source: KCL 3.x `MigrationClientVersionStateInitializer`; LEASES.md section 9.
 
 use crate::config::ClientVersionConfig;
-use crate::lease::{ClientVersion, ClientVersionRow};
+use crate::lease::{ClientVersion, ClientVersionRow, history_with};
 use crate::types::{EpochMillis, WorkerId};
 
 pub mod follow;
 pub mod guard;
 pub mod join;
 pub mod readiness;
-
-/// Most entries of the history in item `Migration3.0` (Source: LEASES.md section 1.4).
-const HISTORY: usize = 10;
 
 /// What a worker that starts does about the item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,15 +65,10 @@ pub fn next_row(
     me: &WorkerId,
     now: EpochMillis,
 ) -> ClientVersionRow {
-    let mut history = Vec::new();
-    match before {
-        None => history.push((ClientVersion::Init, me.clone(), now)),
-        Some(row) => {
-            history.push((row.version, row.modified_by, row.modified_at));
-            history.extend(row.history);
-            history.truncate(HISTORY);
-        }
-    }
+    let history = match before {
+        None => vec![(ClientVersion::Init, me.clone(), now)],
+        Some(row) => history_with((row.version, row.modified_by, row.modified_at), row.history),
+    };
     ClientVersionRow { version: to, modified_by: me.clone(), modified_at: now, history }
 }
 

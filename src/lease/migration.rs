@@ -6,11 +6,8 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use super::place::{Layout, Table};
-use super::{LeaseStoreError, LockRow, StateStore};
+use super::{Earlier, LeaseStoreError, LockRow, StateStore, history_with};
 use crate::types::{EpochMillis, WorkerId};
-
-/// Most entries of the history (Source: LEASES.md section 1.4).
-pub const HISTORY_KEPT: usize = 10;
 
 /// How far the move is, as item `TableMigration3.5` of the old coordinator table says.
 ///
@@ -37,7 +34,7 @@ pub struct TableMigrationRow {
     /// `mts`: when, by that worker's clock.
     pub modified_at: EpochMillis,
     /// `h`: earlier states, newest first.
-    pub history: Vec<(TableMigration, WorkerId, EpochMillis)>,
+    pub history: Vec<Earlier<TableMigration>>,
 }
 
 impl TableMigrationRow {
@@ -51,9 +48,8 @@ impl TableMigrationRow {
     /// The item with the next state, the present one in its history.
     #[must_use]
     pub fn advanced(&self, state: TableMigration, by: &WorkerId, at: EpochMillis) -> Self {
-        let mut history = vec![(self.state, self.modified_by.clone(), self.modified_at)];
-        history.extend(self.history.iter().cloned());
-        history.truncate(HISTORY_KEPT);
+        let now = (self.state, self.modified_by.clone(), self.modified_at);
+        let history = history_with(now, self.history.iter().cloned());
         Self { state, modified_by: by.clone(), modified_at: at, history }
     }
 }

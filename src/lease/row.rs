@@ -12,6 +12,7 @@ use crate::types::{Checkpoint, HashKeyRange, LeaseCounter, ShardId, WorkerId};
 
 pub mod attribute;
 pub mod fleet;
+pub mod history;
 pub mod migration;
 
 /// One item of a table: attribute name to value.

@@ -1,14 +1,15 @@
 //! The rows that are not leases: a worker's load, the leader lock, the client version (LEASES.md 1.4).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::attribute::{Reader, finite, number_text, text, whole};
+use super::history::States;
 use super::{CLIENT_VERSION, CLIENT_VERSION_KEY, ENTITY_TYPE, KEY, LEADER, LOCK_KEY, Row, Unreadable, WORKER_METRICS};
 use crate::lease::{ClientVersion, ClientVersionRow, LockRow, WorkerRow};
-use crate::types::{EpochMillis, WorkerId};
+use crate::types::WorkerId;
 
 /// When a worker's load was written, in seconds.
 pub const LAST_UPDATE: &str = "lut";
@@ -30,15 +31,6 @@ pub const LOCK_VERSION: &str = "recordVersionNumber";
 
 /// State of the client version row.
 pub const VERSION: &str = "cv";
-/// Who changed it last.
-pub const MODIFIED_BY: &str = "mb";
-/// When, in milliseconds.
-pub const MODIFIED_AT: &str = "mts";
-/// Earlier states.
-pub const HISTORY: &str = "h";
-/// Longest history. Source: LEASES.md 1.4.
-const HISTORY_KEPT: usize = 10;
-
 /// Reads a worker's load. Absent maps count as empty.
 ///
 /// # Errors
@@ -147,53 +139,27 @@ fn parse_version(word: &str) -> Option<ClientVersion> {
     [Init, UpgradeFrom2x, ThreeXWithRollback, ThreeX, TwoX].into_iter().find(|version| version_text(*version) == word)
 }
 
+const VERSIONS: States<ClientVersion> = States {
+    name: VERSION,
+    expected: "one of the five client versions, as `CLIENT_VERSION_3X`",
+    text: version_text,
+    parse: parse_version,
+};
+
 /// Reads item `Migration3.0`. An absent history counts as empty.
 ///
 /// # Errors
 /// Names the key, the attribute, its value and what was expected.
 pub fn client_version(row: &Row) -> Result<ClientVersionRow, Unreadable> {
-    let reader = Reader::new(row)?;
-    let expected = "one of the five client versions, as `CLIENT_VERSION_3X`";
-    let word = reader.need(VERSION, reader.text(VERSION)?, expected)?;
-    let wrong = || reader.wrong(HISTORY, "a list of maps of `cv`, `mb`, `mts`");
-    let history = match reader.raw(HISTORY) {
-        None => Vec::new(),
-        Some(list) => {
-            let list = list.as_l().map_err(|_| wrong())?;
-            list.iter().map(|state| earlier(state).ok_or_else(wrong)).collect::<Result<_, _>>()?
-        }
-    };
-    Ok(ClientVersionRow {
-        version: parse_version(word).ok_or_else(|| reader.wrong(VERSION, expected))?,
-        modified_by: WorkerId::new(reader.need(MODIFIED_BY, reader.text(MODIFIED_BY)?, "a text")?),
-        modified_at: EpochMillis(reader.need(MODIFIED_AT, reader.whole(MODIFIED_AT)?, "a whole number")?),
-        history,
-    })
-}
-
-fn earlier(state: &AttributeValue) -> Option<(ClientVersion, WorkerId, EpochMillis)> {
-    let map = state.as_m().ok()?;
-    let version = parse_version(map.get(VERSION)?.as_s().ok()?)?;
-    let by = WorkerId::new(map.get(MODIFIED_BY)?.as_s().ok()?.as_str());
-    Some((version, by, EpochMillis(map.get(MODIFIED_AT)?.as_n().ok()?.parse().ok()?)))
+    let ((version, modified_by, modified_at), history) = VERSIONS.read(&Reader::new(row)?)?;
+    Ok(ClientVersionRow { version, modified_by, modified_at, history })
 }
 
 /// What a change of item `Migration3.0` writes: state, author, time, history.
 #[must_use]
 pub fn client_version_attributes(row: &ClientVersionRow) -> [(&'static str, AttributeValue); 4] {
-    let earlier = |(version, by, at): &(ClientVersion, WorkerId, EpochMillis)| {
-        AttributeValue::M(HashMap::from([
-            (VERSION.to_owned(), text(version_text(*version))),
-            (MODIFIED_BY.to_owned(), text(by.as_str())),
-            (MODIFIED_AT.to_owned(), whole(at.0)),
-        ]))
-    };
-    [
-        (VERSION, text(version_text(row.version))),
-        (MODIFIED_BY, text(row.modified_by.as_str())),
-        (MODIFIED_AT, whole(row.modified_at.0)),
-        (HISTORY, AttributeValue::L(row.history.iter().take(HISTORY_KEPT).map(earlier).collect())),
-    ]
+    let [version, by, at] = VERSIONS.attributes(row.version, &row.modified_by, row.modified_at);
+    [version, by, at, VERSIONS.history(&row.history)]
 }
 
 /// The whole item `Migration3.0`.

@@ -1,18 +1,15 @@
 //! Item `TableMigration3.5`, and rows of the old tables, whose hash keys have other names.
 
-use std::collections::HashMap;
-
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::Unreadable;
-use super::attribute::{Reader, text, whole};
-use super::fleet::{HISTORY, MODIFIED_AT, MODIFIED_BY};
+use super::attribute::{Reader, text};
+use super::history::States;
 use super::{
     CLIENT_VERSION, CLIENT_VERSION_KEY, ENTITY_TYPE, KEY, LOCK_KEY, Row, TABLE_MIGRATION, TABLE_MIGRATION_KEY,
 };
-use crate::lease::migration::{HISTORY_KEPT, TableMigration, TableMigrationRow};
+use crate::lease::migration::{TableMigration, TableMigrationRow};
 use crate::lease::place::Table;
-use crate::types::{EpochMillis, WorkerId};
 
 /// State of the table migration.
 pub const STATE: &str = "tm";
@@ -33,54 +30,28 @@ fn parse_state(word: &str) -> Option<TableMigration> {
     [Init, Deployed, Pending, Complete].into_iter().find(|state| state_text(*state) == word)
 }
 
+const STATES: States<TableMigration> = States {
+    name: STATE,
+    expected: "one of the four states, as `TABLE_MIGRATION_STATUS_INIT`",
+    text: state_text,
+    parse: parse_state,
+};
+
 /// Reads item `TableMigration3.5`. An absent history counts as empty.
 ///
 /// # Errors
 /// Names the key, the attribute, its value and what was expected.
 pub fn table_migration(row: &Row) -> Result<TableMigrationRow, Unreadable> {
-    let reader = Reader::new(row)?;
-    let expected = "one of the four states, as `TABLE_MIGRATION_STATUS_INIT`";
-    let word = reader.need(STATE, reader.text(STATE)?, expected)?;
-    let wrong = || reader.wrong(HISTORY, "a list of maps of `tm`, `mb`, `mts`");
-    let history = match reader.raw(HISTORY) {
-        None => Vec::new(),
-        Some(list) => {
-            let list = list.as_l().map_err(|_| wrong())?;
-            list.iter().map(|state| earlier(state).ok_or_else(wrong)).collect::<Result<_, _>>()?
-        }
-    };
-    Ok(TableMigrationRow {
-        state: parse_state(word).ok_or_else(|| reader.wrong(STATE, expected))?,
-        modified_by: WorkerId::new(reader.need(MODIFIED_BY, reader.text(MODIFIED_BY)?, "a text")?),
-        modified_at: EpochMillis(reader.need(MODIFIED_AT, reader.whole(MODIFIED_AT)?, "a whole number")?),
-        history,
-    })
-}
-
-fn earlier(state: &AttributeValue) -> Option<(TableMigration, WorkerId, EpochMillis)> {
-    let map = state.as_m().ok()?;
-    let state = parse_state(map.get(STATE)?.as_s().ok()?)?;
-    let by = WorkerId::new(map.get(MODIFIED_BY)?.as_s().ok()?.as_str());
-    Some((state, by, EpochMillis(map.get(MODIFIED_AT)?.as_n().ok()?.parse().ok()?)))
+    let ((state, modified_by, modified_at), history) = STATES.read(&Reader::new(row)?)?;
+    Ok(TableMigrationRow { state, modified_by, modified_at, history })
 }
 
 /// What a change of the item writes: state, author, time, history.
 #[must_use]
 pub fn table_migration_attributes(row: &TableMigrationRow) -> Vec<(&'static str, AttributeValue)> {
-    let earlier = |(state, by, at): &(TableMigration, WorkerId, EpochMillis)| {
-        AttributeValue::M(HashMap::from([
-            (STATE.to_owned(), text(state_text(*state))),
-            (MODIFIED_BY.to_owned(), text(by.as_str())),
-            (MODIFIED_AT.to_owned(), whole(at.0)),
-        ]))
-    };
-    let mut attributes = vec![
-        (STATE, text(state_text(row.state))),
-        (MODIFIED_BY, text(row.modified_by.as_str())),
-        (MODIFIED_AT, whole(row.modified_at.0)),
-    ];
+    let mut attributes = STATES.attributes(row.state, &row.modified_by, row.modified_at).to_vec();
     if !row.history.is_empty() {
-        attributes.push((HISTORY, AttributeValue::L(row.history.iter().take(HISTORY_KEPT).map(earlier).collect())));
+        attributes.push(STATES.history(&row.history));
     }
     attributes
 }
