@@ -66,7 +66,7 @@ async fn look(fleet: &Fleet, holdings: &Holdings) -> Result<(), LeaseStoreError>
             continue;
         }
         let Some(lease) = fleet.leases.get(&shard).await? else { continue };
-        if lease.owner.as_ref() == Some(&fleet.me) && lease.checkpoint_owner.is_none() {
+        if lease.is_given_to(&fleet.me) {
             holdings.adopt(lease, Proof::Needed).await?;
         }
     }

@@ -69,6 +69,20 @@ impl Holdings {
         self.state().held.len()
     }
 
+    /// Adopts those of `leases` that name us: from a former life under the same name, from a write whose answer was
+    /// lost, or from a leader that was faster than the index.
+    ///
+    /// # Errors
+    /// The table could not be asked for the proof.
+    pub async fn adopt_ours(&self, leases: &[Lease]) -> Result<(), LeaseStoreError> {
+        for lease in leases.iter().filter(|lease| lease.is_given_to(&self.fleet.me)) {
+            if !self.has(&lease.shard) {
+                self.adopt(lease.clone(), Proof::Needed).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Begins to keep `lease`, which names us as its owner, and announces it. Does nothing if we have it already.
     ///
     /// # Errors

@@ -20,11 +20,11 @@ use crate::coordinator::discover;
 use crate::coordinator::held::Holdings;
 use crate::coordinator::leader::{Leadership, LockSight};
 use crate::coordinator::migration::Survey;
-use crate::coordinator::renew::{Proof, chain};
+use crate::coordinator::renew::chain;
 use crate::coordinator::suspects::Suspects;
-use crate::coordinator::sync::{Audit, SyncError};
+use crate::coordinator::sync::{Audit, FirstLeases, SyncError};
 use crate::coordinator::view::{Look, is_active};
-use crate::lease::{FleetRows, Lease, LeaseStoreError, WorkerRow};
+use crate::lease::{FleetRows, Lease, WorkerRow};
 use crate::types::WorkerId;
 
 mod duties;
@@ -63,8 +63,7 @@ pub struct Rounds {
     next_audit: Option<Instant>,
     turns: Turns,
     empty_since: Option<Instant>,
-    /// We began to create the first leases and do not know of all that they are there.
-    creating: bool,
+    first_leases: FirstLeases,
     /// Whether we led at the last look.
     led: bool,
     began: Instant,
@@ -97,7 +96,7 @@ impl Rounds {
             next_audit: None,
             turns: Turns::default(),
             empty_since: None,
-            creating: false,
+            first_leases: FirstLeases::default(),
             led: false,
             began: now,
             failures: 0,
@@ -175,7 +174,7 @@ impl Rounds {
         }
         let now = Instant::now();
         self.watch.observe(rows.leases.iter(), now);
-        self.adopt_own(&rows.leases).await?;
+        self.holdings.adopt_ours(&rows.leases).await?;
         self.suspect(&rows, now);
         let unfit = self.suspects.all(self.fleet.config.worker_metrics_interval, now);
         let view = self.view(&rows, &unfit, now);
@@ -217,17 +216,6 @@ impl Rounds {
             self.turns.taken(view, now, every);
         }
         plan.steps
-    }
-
-    /// Leases that name us, from a former life under the same name or from a leader that was faster than the index.
-    async fn adopt_own(&self, leases: &[Lease]) -> Result<(), LeaseStoreError> {
-        for lease in leases {
-            let ours = lease.owner.as_ref() == Some(&self.fleet.me) && lease.checkpoint_owner.is_none();
-            if ours && !self.holdings.has(&lease.shard) {
-                self.holdings.adopt(lease.clone(), Proof::Needed).await?;
-            }
-        }
-        Ok(())
     }
 
     fn is_expired(&self, lease: &Lease, now: Instant) -> bool {

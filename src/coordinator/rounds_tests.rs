@@ -2,6 +2,7 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::coordinator::Assignment;
+use crate::coordinator::sync::FIRST_AUDIT;
 use crate::coordinator::testing::{F, NOW, beside, fleet, lease, load_row, row, shard, worker};
 use crate::lease::memory::MemoryStore;
 use crate::lease::memory::faults::{Fault, Operation};
@@ -339,7 +340,7 @@ async fn a_leader_deletes_load_rows_that_nobody_has_written_for_a_day() {
         beside(&table).put_worker(&row).await.unwrap();
     }
     let mut a = Side::leading(&table, "a");
-    a.look_for(duties::FIRST_AUDIT + F).await;
+    a.look_for(FIRST_AUDIT + F).await;
     let left: Vec<_> = table.snapshot().workers.into_iter().map(|row| row.worker).collect();
     assert_eq!(left, [worker("away")]);
 }

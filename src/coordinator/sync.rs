@@ -29,6 +29,38 @@ pub enum SyncError {
     Shards(#[from] Inconsistent),
 }
 
+/// Time between two audits of the ring (Source: KCL 3.x `leasesRecoveryAuditorExecutionFrequencyMillis`).
+pub const AUDIT_INTERVAL: Duration = Duration::from_secs(120);
+/// First audit after this worker began to lead (Source: LEASES.md section 3.1).
+pub const FIRST_AUDIT: Duration = Duration::from_secs(60);
+
+/// Creates the first leases, and remembers when it could not bring that to its end.
+#[derive(Debug, Default)]
+pub struct FirstLeases {
+    /// We began and do not know of all that they are there.
+    creating: bool,
+}
+
+impl FirstLeases {
+    /// Creates leases if the table is empty and we `may_begin`, or the rest of them where we failed half way; whether
+    /// there are new ones.
+    ///
+    /// # Errors
+    /// As [`create_first`] and [`create_missing`].
+    pub async fn create(&mut self, fleet: &Fleet, have: &[Lease], may_begin: bool) -> Result<bool, SyncError> {
+        let created = if have.is_empty() && may_begin {
+            self.creating = true;
+            create_first(fleet).await?
+        } else if self.creating {
+            create_missing(fleet, have).await? > 0
+        } else {
+            return Ok(false);
+        };
+        self.creating = false;
+        Ok(created)
+    }
+}
+
 /// Creates the leases of an empty table; `false` if it was not empty after all.
 ///
 /// List, look and create follow each other closely: leases made from an old list could begin at the wrong shards

@@ -16,11 +16,11 @@ use tracing::{debug, info, warn};
 use crate::backoff::Backoff;
 use crate::coordinator::held::Holdings;
 use crate::coordinator::renew::{Proof, chain};
-use crate::coordinator::sync::{Audit, SyncError, create_first, create_missing};
+use crate::coordinator::sync::{AUDIT_INTERVAL, Audit, FIRST_AUDIT, FirstLeases, SyncError, create_missing};
 use crate::coordinator::taker::choose::{Candidate, Occasion, Rules, Sightings, VERY_OLD, Why, choose};
 use crate::coordinator::taker::election::elected;
 use crate::coordinator::{Fleet, WRITES_AT_ONCE};
-use crate::lease::{FleetRows, Lease, LeaseStoreError, Written};
+use crate::lease::{Lease, LeaseStoreError, Written};
 use crate::types::WorkerId;
 
 pub mod choose;
@@ -29,10 +29,6 @@ pub mod election;
 /// Added to the failover time; twice the sum is the time between two balancing looks
 /// (Source: KCL 3.x `DynamoDBLeaseCoordinator.takerIntervalMillis`).
 const EPSILON: Duration = Duration::from_millis(25);
-/// Time between two audits of the ring (Source: KCL 3.x `leasesRecoveryAuditorExecutionFrequencyMillis`).
-const AUDIT_INTERVAL: Duration = Duration::from_secs(120);
-/// First audit after this worker began to work as 2.x (Source: LEASES.md section 3.1).
-const FIRST_AUDIT: Duration = Duration::from_secs(60);
 /// Added to the moment at which a lease will have expired, so that it has.
 const MARGIN: Duration = Duration::from_millis(50);
 /// Waits after looks that failed.
@@ -57,8 +53,7 @@ pub struct Taker {
     next_audit: Instant,
     /// When leases may be taken from others again.
     due: Instant,
-    /// We began to create the first leases and do not know of all that they are there.
-    creating: bool,
+    first_leases: FirstLeases,
     random: Rng,
     failures: u32,
 }
@@ -77,7 +72,7 @@ impl Taker {
             audit: Audit::default(),
             next_audit: now + FIRST_AUDIT,
             due: now,
-            creating: false,
+            first_leases: FirstLeases::default(),
             random: Rng::new(),
             failures: 0,
         }
@@ -121,12 +116,13 @@ impl Taker {
         let began = Instant::now();
         let mut rows = self.fleet.leases.list().await?;
         let scan_took = began.elapsed();
-        if self.create_leases(&rows).await? {
+        // As long as nobody owns a lease everybody leads, so nobody need wait for anybody.
+        if self.first_leases.create(&self.fleet, &rows.leases, true).await? {
             rows = self.fleet.leases.list().await?;
         }
         let now = Instant::now();
         self.seen.observe(&rows.leases, now);
-        self.adopt_own(&rows.leases).await?;
+        self.holdings.adopt_ours(&rows.leases).await?;
         let leading = elected(rows.leases.iter().filter_map(|lease| lease.owner.as_ref()))
             .is_none_or(|leader| *leader == self.fleet.me);
         self.leads.send_if_modified(|before| std::mem::replace(before, leading) != leading);
@@ -141,35 +137,6 @@ impl Taker {
         }
         let pause = self.pause(&rows.leases, Instant::now());
         Ok(if failed { pause.min(LOOK_AGAIN) } else { pause })
-    }
-
-    /// Creates leases for an empty table, or the rest of them where we failed half way; whether there are new ones.
-    /// As long as nobody owns a lease everybody leads, so nobody need wait for anybody.
-    async fn create_leases(&mut self, rows: &FleetRows) -> Result<bool, SyncError> {
-        if rows.leases.is_empty() {
-            self.creating = true;
-            let created = create_first(&self.fleet).await?;
-            self.creating = false;
-            return Ok(created);
-        }
-        if self.creating {
-            let created = create_missing(&self.fleet, &rows.leases).await?;
-            self.creating = false;
-            return Ok(created > 0);
-        }
-        Ok(false)
-    }
-
-    /// Leases that name us: from a former life under the same name, from a take whose answer was lost, or given by a
-    /// leader before the fleet came to work as 2.x.
-    async fn adopt_own(&self, leases: &[Lease]) -> Result<(), LeaseStoreError> {
-        for lease in leases {
-            let ours = lease.owner.as_ref() == Some(&self.fleet.me) && lease.checkpoint_owner.is_none();
-            if ours && !self.holdings.has(&lease.shard) {
-                self.holdings.adopt(lease.clone(), Proof::Needed).await?;
-            }
-        }
-        Ok(())
     }
 
     fn choose(&mut self, leases: &[Lease], occasion: Occasion, now: Instant) -> Vec<(Lease, Why)> {

@@ -6,14 +6,10 @@ use tokio::time::Instant;
 use tracing::info;
 
 use super::Rounds;
-use crate::coordinator::sync::{SyncError, create_first, create_missing};
+use crate::coordinator::sync::{AUDIT_INTERVAL, FIRST_AUDIT, SyncError, create_missing};
 use crate::lease::{FleetRows, Lease, LeaseStoreError, WorkerRow};
 use crate::types::Checkpoint;
 
-/// Time between two audits of the ring (Source: KCL 3.x `leasesRecoveryAuditorExecutionFrequencyMillis`).
-const AUDIT_INTERVAL: Duration = Duration::from_secs(120);
-/// First audit after this worker began to lead (Source: LEASES.md section 3.1).
-pub(super) const FIRST_AUDIT: Duration = Duration::from_secs(60);
 /// A load row that has not been written for so long is deleted (Source: LEASES.md section 2, "drop metric row").
 const ROW_STALE: Duration = Duration::from_secs(24 * 3600);
 
@@ -30,18 +26,8 @@ impl Rounds {
 
     /// Creates leases for an empty table, or the rest of them where we failed half way; whether there are new ones.
     pub(super) async fn create_leases(&mut self, rows: &FleetRows, leading: bool) -> Result<bool, SyncError> {
-        if self.must_create_first(rows, leading) {
-            self.creating = true;
-            let created = create_first(&self.fleet).await?;
-            self.creating = false;
-            return Ok(created);
-        }
-        if self.creating {
-            let created = create_missing(&self.fleet, &rows.leases).await?;
-            self.creating = false;
-            return Ok(created > 0);
-        }
-        Ok(false)
+        let may_begin = self.must_create_first(rows, leading);
+        self.first_leases.create(&self.fleet, &rows.leases, may_begin).await
     }
 
     /// The duties that need not be done at each look: holes in the ring, and load rows that nobody writes any more.

@@ -133,7 +133,7 @@ impl Rounds {
         match written {
             Ok(Written::Yes(lease)) => {
                 info!(%shard, %to, handoff = lease.checkpoint_owner.is_some(), "gave lease");
-                let ours = lease.owner.as_ref() == Some(&self.fleet.me) && lease.checkpoint_owner.is_none();
+                let ours = lease.is_given_to(&self.fleet.me);
                 if ours && let Err(error) = self.holdings.adopt(lease, Proof::Given(sent)).await {
                     debug!(%shard, error = %chain(&error), "lease given to ourselves is found later");
                 }
