@@ -13,9 +13,10 @@ use crate::coordinator::held::Holdings;
 use crate::coordinator::renew::{Proof, chain};
 use crate::lease::LeaseStoreError;
 
-/// Time between two looks. Java's is 10 s; a look is one small query (Source: COEXISTENCE.md section 5). A worker that
-/// leaves gives its leases away, and nobody shall wait for them for two seconds.
-pub const INTERVAL: Duration = Duration::from_millis(1_800);
+/// Time between two looks. Java's is 10 s; a look is one small query (Source: COEXISTENCE.md section 5). The leader sees
+/// a death up to a second after the failover time (`rounds::watch`), and with this a shard of the dead is read again less
+/// than two seconds after it, round trips included; nor shall anybody wait so long for what a leaving worker gives away.
+pub const INTERVAL: Duration = Duration::from_millis(900);
 
 /// Looks for leases that name us as their owner and are nobody else's any more, until `stop`, while `needed` says that
 /// nothing else would find them in time. Without an index everything is looked at instead, for which it asks by `poke`.
