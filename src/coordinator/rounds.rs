@@ -242,7 +242,10 @@ impl Rounds {
         let wall = self.fleet.clock.now();
         let has_row = workers.iter().any(|row| row.worker == *owner && is_active(row, wall));
         let limit = self.fleet.config.failover_time;
-        let silent = if role == Role::Member { LOCK_SILENT + limit } else { LOCK_SILENT }; // sees a beat a look later
+        let silent = match role {
+            Role::Leader | Role::Successor => LOCK_SILENT,
+            Role::Third | Role::Member => LOCK_SILENT + limit, // sees a beat a look later
+        };
         self.suspects.is_dead(owner) || unchanged > silent || (!has_row && unchanged > limit)
     }
 

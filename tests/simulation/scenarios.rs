@@ -71,10 +71,11 @@ fn a_first_worker_reads_an_empty_table_at_once() {
 #[test]
 fn the_leases_of_a_crashed_worker_are_taken_over_within_a_second_of_the_failover_time() {
     in_paused_time(async {
-        for crashed in [0, 1, 2] {
-            // The leader, its successor, and another one; at whatever moment between two renewals.
+        for crashed in [0, 1, 3] {
+            // The leader, its successor, and another one, beside one that asks the index; at whatever moment between two
+            // renewals.
             for later in [0, 1_300, 2_900, 4_700] {
-                let mut world = settled(3).await;
+                let mut world = settled_on(8, 4).await;
                 world.pass(Duration::from_millis(later)).await;
                 let name = world.workers[crashed].name.clone();
                 world.crash(crashed);
@@ -86,6 +87,29 @@ fn the_leases_of_a_crashed_worker_are_taken_over_within_a_second_of_the_failover
                 assert!(took <= F + SECOND * 2, "worker {crashed}, {later} ms later: {took:?}");
                 finish(world).await;
             }
+        }
+    });
+}
+
+#[test]
+fn the_third_worker_takes_over_soon_when_the_leader_and_its_successor_die_within_a_failover_time() {
+    in_paused_time(async {
+        for (first, later) in [(0, 0), (1_700, 300), (3_100, 2_500), (4_900, 6_000), (5_600, 9_300)] {
+            let mut world = settled_on(8, 4).await;
+            world.pass(Duration::from_millis(first)).await;
+            let dead = [0, 1].map(|index| world.workers[index].name.clone());
+            world.crash(0);
+            world.pass(Duration::from_millis(later)).await;
+            world.crash(0);
+            world.put(20);
+            let mut took = Duration::ZERO;
+            for name in dead {
+                took += until_taken_from(&mut world, &name).await;
+            }
+            let took = took + world.until_served(F).await;
+            // The third looks four times in a failover time, the fourth asks the index.
+            assert!(took <= F + F / 4 + SECOND * 3 / 2, "{first} and {later} ms: {took:?}");
+            finish(world).await;
         }
     });
 }
