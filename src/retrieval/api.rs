@@ -27,7 +27,7 @@ pub(crate) trait ShardApi: Send + Sync + 'static {
 /// An open subscription.
 #[async_trait]
 pub(crate) trait EventFeed: Send {
-    /// Waits for the next event; `None` once the service has ended the subscription.
+    /// Waits for the next event; `None` once the service has ended the subscription. Cancel-safe.
     async fn next(&mut self) -> Result<Option<Event>, FetchError>;
 }
 

@@ -1,37 +1,37 @@
 //! Reading with SubscribeToShard (enhanced fan-out).
 //!
-//! A subscription may end at any time; the next one begins where the last event that was taken ended. One that is
-//! silent for too long is given up, because half-open connections tell nobody.
+//! A subscription may end at any time; the next one begins where the last event that was taken ended. The service ends
+//! each after five minutes, so each is replaced before that: the next one is opened while the old one is still read
+//! (`opener`). One that is silent for too long is given up, because half-open connections tell nobody.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info};
 
 use super::api::{EventFeed, ShardApi};
 use super::episode::Episode;
 use super::start::Position;
 use super::{Batch, RecordReader, RecordSource};
-use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::config::Compatibility;
 use crate::stream::fetch::{Event, FetchError};
 use crate::stream::kinesis::Kinesis;
 use crate::types::{Checkpoint, EpochMillis, InitialPosition, ShardId};
 
+mod opener;
+#[cfg(test)]
+mod relief_tests;
+#[cfg(test)]
+mod service;
+
+use opener::Opener;
+
 const SUBSCRIBE: &str = "SubscribeToShard";
-/// Longest wait for a subscription to open.
-const OPEN_LIMIT: Duration = Duration::from_secs(30);
 /// Longest silence; the service sends an event about every five seconds, records or not.
 const SILENCE_LIMIT: Duration = Duration::from_secs(12);
-/// The service refuses a second subscription of a consumer to a shard for five seconds.
-const BUSY_WAIT: Duration = Duration::from_secs(5);
-/// Waits after all other faults.
-const FAULT_WAITS: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
-/// First subscriptions are spread over this time, because a worker opens many at once.
-const SPREAD: Duration = Duration::from_millis(200);
 
 /// Reads shards by subscription.
 pub struct FanOutSource {
@@ -65,39 +65,33 @@ impl FanOutSource {
 
 impl RecordSource for FanOutSource {
     fn open_again(&self, shard: &ShardId, from: &Checkpoint, since: Option<EpochMillis>) -> Box<dyn RecordReader> {
-        Box::new(FanOutReader {
-            api: Arc::clone(&self.api),
-            consumer_arn: Arc::clone(&self.consumer_arn),
-            clock: Arc::clone(&self.clock),
-            shard: shard.clone(),
-            position: Position::new(from.clone(), self.initial).since(since).in_the_way_of(self.compatibility),
-            feed: None,
-            due: Instant::now() + SPREAD.mul_f64(fastrand::f64()),
-            faults: Episode::default(),
-        })
+        let opener = Opener::new(&self.api, &self.consumer_arn, &self.clock, shard);
+        let position = Position::new(from.clone(), self.initial).since(since).in_the_way_of(self.compatibility);
+        Box::new(FanOutReader { opener, position, feed: None, faults: Episode::default() })
     }
 }
 
 struct FanOutReader {
-    api: Arc<dyn ShardApi>,
-    consumer_arn: Arc<str>,
-    clock: Arc<dyn Clock>,
-    shard: ShardId,
+    opener: Opener,
     position: Position,
     feed: Option<Feed>,
-    /// Not before this moment may the service be asked for a subscription.
-    due: Instant,
     faults: Episode,
 }
 
 struct Feed {
     events: Box<dyn EventFeed>,
     taken: u64,
+    /// When it is given up unless an event comes; set while somebody waits for one.
+    silent_at: Option<Instant>,
+    /// Failed tries to replace it.
+    refusals: u32,
 }
 
 /// What became of one wait for an event.
 enum Outcome {
     Taken(Batch),
+    /// The subscription was replaced before its end, or could not be yet.
+    Relieved,
     /// The service ended the subscription in good order, after this many events.
     Ended {
         events: u64,
@@ -113,10 +107,12 @@ impl RecordReader for FanOutReader {
                     self.faults.recovered(SUBSCRIBE);
                     return batch;
                 }
+                Ok(Outcome::Relieved) => {}
                 Ok(Outcome::Ended { events }) if events > 0 => {
                     debug!(events, "the subscription has ended, subscribing again");
-                    self.feed = None;
-                    self.due = Instant::now();
+                    if self.feed.take().is_some_and(|feed| feed.refusals == 0) {
+                        self.opener.hurry();
+                    }
                 }
                 Ok(Outcome::Ended { .. }) => {
                     self.stumble(&FetchError::transient(SUBSCRIBE, "the subscription ended before its first event"));
@@ -132,32 +128,52 @@ impl RecordReader for FanOutReader {
 }
 
 impl FanOutReader {
+    /// Waits for an event, and for the next subscription once that is due. What the old one still sends is taken
+    /// first: the next one sends it again, and it is left out then.
     async fn attempt(&mut self) -> Result<Outcome, FetchError> {
         let feed = match &mut self.feed {
             Some(feed) => feed,
-            empty @ None => {
-                sleep_until(self.due).await;
-                let (start, sent) = (self.position.start(), self.clock.now());
-                let call = self.api.subscribe(&self.consumer_arn, &self.shard, &start);
-                let silent = |_| FetchError::transient(SUBSCRIBE, format!("no answer within {OPEN_LIMIT:?}"));
-                let events = timeout(OPEN_LIMIT, call).await.map_err(silent)??;
-                self.position.began(&start, sent);
-                empty.insert(Feed { events, taken: 0 })
+            empty @ None => empty.insert(Feed::new(self.opener.open(&mut self.position).await?)),
+        };
+        let silent_at = *feed.silent_at.get_or_insert_with(|| Instant::now() + SILENCE_LIMIT);
+        let silent = |_| FetchError::transient(SUBSCRIBE, format!("no event for {SILENCE_LIMIT:?}"));
+        let event = tokio::select! {
+            biased;
+            event = timeout_at(silent_at, feed.events.next()) => event.map_err(silent)??,
+            next = self.opener.open(&mut self.position), if feed.taken > 0 => {
+                match next {
+                    Ok(events) => *feed = Feed::new(events),
+                    Err(fault) => {
+                        feed.refusals = feed.refusals.saturating_add(1);
+                        debug!(%fault, failures = feed.refusals, "the next subscription must wait, the old one lives on");
+                        self.opener.hold_back(&fault, feed.refusals);
+                    }
+                }
+                return Ok(Outcome::Relieved);
             }
         };
-        let silent = |_| FetchError::transient(SUBSCRIBE, format!("no event for {SILENCE_LIMIT:?}"));
-        let Some(event) = timeout(SILENCE_LIMIT, feed.events.next()).await.map_err(silent)?? else {
-            return Ok(Outcome::Ended { events: feed.taken });
-        };
+        feed.silent_at = None;
+        let Some(event) = event else { return Ok(Outcome::Ended { events: feed.taken }) };
         let batch = take(&mut self.position, event)?;
         feed.taken += 1;
         Ok(Outcome::Taken(batch))
     }
 
+    /// Gives the subscription up. While the next one is being opened that is no trouble yet; mostly it is the reason.
     fn stumble(&mut self, fault: &FetchError) {
-        let failures = self.faults.failed(SUBSCRIBE, fault);
         self.feed = None;
-        self.due = Instant::now() + wait_after(fault, failures, fastrand::f64());
+        if self.opener.is_asking() {
+            debug!(%fault, "the subscription has ended, the next one is on its way");
+            return;
+        }
+        let failures = self.faults.failed(SUBSCRIBE, fault);
+        self.opener.hold_back(fault, failures);
+    }
+}
+
+impl Feed {
+    fn new(events: Box<dyn EventFeed>) -> Self {
+        Self { events, taken: 0, silent_at: None, refusals: 0 }
     }
 }
 
@@ -179,18 +195,6 @@ fn take(position: &mut Position, event: Event) -> Result<Batch, FetchError> {
         position.reached(continuation);
     }
     Ok(Batch { records, millis_behind_latest, end: ended.then_some(child_shards), bytes })
-}
-
-fn wait_after(fault: &FetchError, failures: u32, jitter: f64) -> Duration {
-    match fault {
-        FetchError::Busy(_) => BUSY_WAIT + FAULT_WAITS.wait(failures.saturating_sub(1), jitter) / 2,
-        FetchError::Expired
-        | FetchError::InvalidIterator(_)
-        | FetchError::Throttled(_)
-        | FetchError::ShardGone
-        | FetchError::AccessDenied { .. }
-        | FetchError::Transient { .. } => FAULT_WAITS.wait(failures, jitter),
-    }
 }
 
 #[cfg(test)]

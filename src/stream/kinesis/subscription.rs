@@ -61,7 +61,7 @@ impl Kinesis {
 }
 
 impl Subscription {
-    /// Waits, without limit, for the next event; `None` once the service has ended the subscription.
+    /// Waits, without limit, for the next event; `None` once the service has ended the subscription. Cancel-safe.
     ///
     /// # Errors
     /// The connection broke, or the service sent an exception.

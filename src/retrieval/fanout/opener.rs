@@ -1,0 +1,124 @@
+//! Opens the subscriptions of one shard, one after the other, no faster than the service takes them.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::SUBSCRIBE;
+use crate::backoff::Backoff;
+use crate::clock::Clock;
+use crate::retrieval::api::{EventFeed, ShardApi};
+use crate::retrieval::start::Position;
+use crate::stream::fetch::{FetchError, IteratorStart};
+use crate::types::{EpochMillis, ShardId};
+
+/// Longest wait for a subscription to open.
+const OPEN_LIMIT: Duration = Duration::from_secs(30);
+/// The service refuses a second subscription of a consumer to a shard for five seconds.
+const BUSY_WAIT: Duration = Duration::from_secs(5);
+/// Waits after all other faults.
+const FAULT_WAITS: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
+/// Least time between the beginnings of two calls. Source: Kinesis Data Streams quotas: one SubscribeToShard a second
+/// for a consumer and a shard.
+const CALL_GAP: Duration = Duration::from_secs(1);
+/// First subscriptions are spread over this time, because a worker opens many at once.
+const SPREAD: Duration = Duration::from_millis(200);
+/// Age at which a subscription is replaced, at most. The service ends it at five minutes; the rest is for tries that
+/// are refused.
+const RELIEF_AGE: Duration = Duration::from_secs(270);
+/// It may be so much younger, so that those that began together are not replaced together.
+const RELIEF_SPREAD: Duration = Duration::from_secs(60);
+
+type Answer = Result<Box<dyn EventFeed>, FetchError>;
+/// Where a call begins to read, when it was sent, and what came of it.
+type Call = Pin<Box<dyn Future<Output = (IteratorStart, EpochMillis, Answer)> + Send>>;
+
+pub(super) struct Opener {
+    api: Arc<dyn ShardApi>,
+    consumer_arn: Arc<str>,
+    clock: Arc<dyn Clock>,
+    shard: ShardId,
+    /// Not before this moment may the service be asked for a subscription.
+    due: Instant,
+    asked: Option<Instant>,
+    call: Option<Call>,
+}
+
+impl Opener {
+    pub(super) fn new(
+        api: &Arc<dyn ShardApi>,
+        consumer_arn: &Arc<str>,
+        clock: &Arc<dyn Clock>,
+        shard: &ShardId,
+    ) -> Self {
+        Self {
+            api: Arc::clone(api),
+            consumer_arn: Arc::clone(consumer_arn),
+            clock: Arc::clone(clock),
+            shard: shard.clone(),
+            due: Instant::now() + SPREAD.mul_f64(fastrand::f64()),
+            asked: None,
+            call: None,
+        }
+    }
+
+    /// Waits until a call is due, makes it, and gives the subscription that it opens; the next one is due when that
+    /// one is to be replaced. Cancel-safe: a call under way is waited for at the next time.
+    pub(super) async fn open(&mut self, position: &mut Position) -> Answer {
+        let call = match &mut self.call {
+            Some(call) => call,
+            none @ None => {
+                sleep_until(self.due).await;
+                self.asked = Some(Instant::now());
+                let (api, consumer, shard) = (self.api.clone(), self.consumer_arn.clone(), self.shard.clone());
+                let (start, sent) = (position.start(), self.clock.now());
+                none.insert(Box::pin(async move {
+                    let silent = |_| FetchError::transient(SUBSCRIBE, format!("no answer within {OPEN_LIMIT:?}"));
+                    let answer = timeout(OPEN_LIMIT, api.subscribe(&consumer, &shard, &start)).await;
+                    (start, sent, answer.map_err(silent).flatten())
+                }))
+            }
+        };
+        let (start, sent, answer) = call.await;
+        self.call = None;
+        let events = answer?;
+        position.began(&start, sent);
+        self.due = Instant::now() + RELIEF_AGE - RELIEF_SPREAD.mul_f64(fastrand::f64());
+        Ok(events)
+    }
+
+    /// Whether a call is under way.
+    pub(super) fn is_asking(&self) -> bool {
+        self.call.is_some()
+    }
+
+    /// Makes the next call due at once.
+    pub(super) fn hurry(&mut self) {
+        self.wait(Duration::ZERO);
+    }
+
+    /// Puts the next call off after a fault, the `failures`th in a row.
+    pub(super) fn hold_back(&mut self, fault: &FetchError, failures: u32) {
+        self.wait(wait_after(fault, failures, fastrand::f64()));
+    }
+
+    fn wait(&mut self, wait: Duration) {
+        let now = Instant::now();
+        self.due = (now + wait).max(self.asked.map_or(now, |asked| asked + CALL_GAP));
+    }
+}
+
+fn wait_after(fault: &FetchError, failures: u32, jitter: f64) -> Duration {
+    match fault {
+        FetchError::Busy(_) => BUSY_WAIT + FAULT_WAITS.wait(failures.saturating_sub(1), jitter) / 2,
+        FetchError::Expired
+        | FetchError::InvalidIterator(_)
+        | FetchError::Throttled(_)
+        | FetchError::ShardGone
+        | FetchError::AccessDenied { .. }
+        | FetchError::Transient { .. } => FAULT_WAITS.wait(failures, jitter),
+    }
+}
