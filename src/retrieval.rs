@@ -1,6 +1,9 @@
 //! Reading a shard: the seam between consumers and the two ways of reading, polling and enhanced fan-out.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
+use tokio::sync::Notify;
 
 use crate::record::Record;
 use crate::stream::ChildShard;
@@ -47,6 +50,12 @@ pub trait RecordSource: Send + Sync + 'static {
 pub trait RecordReader: Send {
     /// Waits until the pace of reading lets the service be asked again. Cancel-safe.
     async fn ready(&mut self) {}
+
+    /// Notified whenever the service says that another subscription has this shard: the lease may be somebody else's by
+    /// now, and who does not know that would take the shard away from its new owner. `None` where nobody can.
+    fn rivals(&self) -> Option<Arc<Notify>> {
+        None
+    }
 
     /// Memory that the next batch will take, in bytes, as far as can be said before it is asked for; `None` before
     /// the first one. Zero where the service pushes.

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -125,6 +126,9 @@ impl<'a> ShardTask<'a> {
         };
         let from = self.lease.checkpoint.clone();
         let reader = self.shared.source.open_again(&shard, &from, self.since);
+        if let Some(rivals) = reader.rivals() {
+            self.readers.spawn(doubt_at_each(rivals, self.held.clone()));
+        }
         let mut batches = Prefetch::start(reader, self.shared.read_ahead.clone(), &mut self.readers);
         let hello = encode::initialize(&shard, &from);
         let processing = &self.shared.processing;
@@ -361,6 +365,14 @@ impl<'a> ShardTask<'a> {
             self.enter(ShardState::Released);
         }
         Outcome::Failed(failure)
+    }
+}
+
+/// Looks after the lease whenever another worker may be reading its shard; ends with its task.
+async fn doubt_at_each(rivals: Arc<Notify>, held: HeldLease) {
+    loop {
+        rivals.notified().await;
+        held.doubt().await;
     }
 }
 

@@ -8,6 +8,9 @@ use crate::coordinator::renew::keeper::Keeper;
 use crate::coordinator::testing::{F, at, beside, lease, load_row, row, shard, worker};
 use crate::lease::memory::faults::{Fault, Operation};
 use crate::lease::{LeaseStore, StateStore};
+use crate::retrieval::{RecordReader, RecordSource};
+use crate::types::ShardId;
+use async_trait::async_trait;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -145,6 +148,45 @@ async fn no_child_begins_on_a_lease_that_expired_while_the_process_stood_still()
     let outcome = consume(ground.shared(nursery.clone()), fresh(), held, Stops::default()).await;
     assert!(matches!(outcome, Outcome::LeaseGone));
     assert_eq!(nursery.births(), 0);
+}
+
+/// A reader whose subscription goes to another worker after a second.
+struct Displaced(Arc<Notify>);
+
+#[async_trait]
+impl RecordReader for Displaced {
+    fn rivals(&self) -> Option<Arc<Notify>> {
+        Some(Arc::clone(&self.0))
+    }
+
+    async fn next(&mut self) -> Batch {
+        sleep(SECOND).await;
+        self.0.notify_one();
+        std::future::pending().await
+    }
+}
+
+impl RecordSource for Displaced {
+    fn open_again(&self, _: &ShardId, _: &Checkpoint, _: Option<EpochMillis>) -> Box<dyn RecordReader> {
+        Box::new(Self(Arc::clone(&self.0)))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_lost_its_subscription_with_its_lease_leaves_before_it_may_subscribe_again() {
+    for is_stolen in [true, false] {
+        let (mut ground, nursery) = (Ground::new(), Nursery::new(obedient));
+        let held = ground.hold(&fresh());
+        let mut shared = Arc::into_inner(ground.shared(nursery.clone())).unwrap();
+        shared.source = Arc::new(Displaced(Arc::default()));
+        if is_stolen {
+            beside(&ground.table).assign(&row(&ground.table, 0), &worker("b")).await.unwrap();
+        }
+        let work = consume(Arc::new(shared), fresh(), held, Stops::default());
+        let ended = timeout(SECOND * 2, Box::pin(work)).await;
+        assert_eq!(ended.is_ok(), is_stolen, "a displaced subscription alone ends nothing");
+        assert!(!is_stolen || nursery.heard(0).contains(&"leaseLost".to_owned()), "{:?}", nursery.heard(0));
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -57,6 +57,7 @@ enum Command {
     Checkpoint { at: Checkpoint, reply: oneshot::Sender<Result<(), NotStored>> },
     NoteChildren { children: Vec<ChildShard>, reply: oneshot::Sender<Result<(), LeaseStoreError>> },
     GiveBack { reply: oneshot::Sender<()> },
+    Renew,
     Forget,
 }
 
@@ -129,6 +130,12 @@ impl HeldLease {
     pub async fn note_children(&self, children: Vec<ChildShard>) -> Result<(), LeaseStoreError> {
         let gone = || LeaseStoreError::Unusable(format!("lease of `{}` is not held any more", self.shard));
         self.ask(|reply| Command::NoteChildren { children, reply }).await.unwrap_or_else(|| Err(gone()))
+    }
+
+    /// Has the lease renewed now instead of when it is due, as there is reason to doubt that it is still ours; what
+    /// comes of that is seen in its standing.
+    pub async fn doubt(&self) {
+        let _already_gone = self.commands.send(Command::Renew).await;
     }
 
     /// Gives the lease to the worker that wants it, else to nobody, and ends. Returns when that is written, or when

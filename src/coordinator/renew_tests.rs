@@ -264,6 +264,19 @@ async fn a_stolen_lease_is_noticed_by_the_next_renewal() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lease_in_doubt_is_renewed_at_once() {
+    let (table, held, _tasks) = held();
+    let begin = Instant::now();
+    held.doubt().await;
+    sleep(Duration::from_millis(10)).await;
+    assert_eq!((table.faults().calls(Operation::Renew), held.standing()), (1, Standing::Held));
+    beside(&table).assign(&row(&table, 0), &worker("b")).await.unwrap();
+    held.doubt().await;
+    held.until_lost().await;
+    assert!(begin.elapsed() <= Duration::from_millis(20), "{:?}", begin.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_hanging_note_of_children_ends_with_the_lease() {
     let (table, held, _tasks) = held();
     let begin = Instant::now();

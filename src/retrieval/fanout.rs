@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info};
 
@@ -67,7 +68,7 @@ impl RecordSource for FanOutSource {
     fn open_again(&self, shard: &ShardId, from: &Checkpoint, since: Option<EpochMillis>) -> Box<dyn RecordReader> {
         let opener = Opener::new(&self.api, &self.consumer_arn, &self.clock, shard);
         let position = Position::new(from.clone(), self.initial).since(since).in_the_way_of(self.compatibility);
-        Box::new(FanOutReader { opener, position, feed: None, faults: Episode::default() })
+        Box::new(FanOutReader { opener, position, feed: None, faults: Episode::default(), rivals: Arc::default() })
     }
 }
 
@@ -76,6 +77,7 @@ struct FanOutReader {
     position: Position,
     feed: Option<Feed>,
     faults: Episode,
+    rivals: Arc<Notify>,
 }
 
 struct Feed {
@@ -100,6 +102,10 @@ enum Outcome {
 
 #[async_trait]
 impl RecordReader for FanOutReader {
+    fn rivals(&self) -> Option<Arc<Notify>> {
+        Some(Arc::clone(&self.rivals))
+    }
+
     async fn next(&mut self) -> Batch {
         loop {
             match self.attempt().await {
@@ -145,8 +151,9 @@ impl FanOutReader {
                     Ok(events) => *feed = Feed::new(events),
                     Err(fault) => {
                         feed.refusals = feed.refusals.saturating_add(1);
-                        debug!(%fault, failures = feed.refusals, "the next subscription must wait, the old one lives on");
-                        self.opener.hold_back(&fault, feed.refusals);
+                        let failures = feed.refusals;
+                        debug!(%fault, failures, "the next subscription must wait, the old one lives on");
+                        self.hold_back(&fault, failures);
                     }
                 }
                 return Ok(Outcome::Relieved);
@@ -167,6 +174,13 @@ impl FanOutReader {
             return;
         }
         let failures = self.faults.failed(SUBSCRIBE, fault);
+        self.hold_back(fault, failures);
+    }
+
+    fn hold_back(&mut self, fault: &FetchError, failures: u32) {
+        if matches!(fault, FetchError::Busy(_)) {
+            self.rivals.notify_one();
+        }
         self.opener.hold_back(fault, failures);
     }
 }

@@ -108,6 +108,26 @@ async fn loss_window_takeover_who_is_displaced_by_another_worker_waits_and_goes_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_shard_that_another_subscription_has_is_told_before_it_is_asked_for_again() {
+    let table = [
+        // the first subscription                                              told within a second
+        (Ok(vec![good(&["5"], "5"), Beat::Fault(busy())]), true),
+        (Err(busy()), true),
+        (Err(throttled()), false),
+        (Ok(vec![good(&["5"], "5"), broken()]), false),
+    ];
+    for (first, is_told) in table {
+        let case = format!("{:?}", first.as_ref().map(Vec::len).map_err(ToString::to_string));
+        let script = script([first, Ok(vec![good(&["6"], "6")])]);
+        let mut reader = reader(&script, &at("4", 0));
+        let rivals = reader.rivals().expect("other workers subscribe too");
+        let reading = async { while read(&mut reader, 1).await != ["6"] {} };
+        let told = async { tokio::time::timeout(Duration::from_secs(1), rivals.notified()).await.is_ok() };
+        assert_eq!(tokio::join!(reading, told).1, is_told, "{case}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_event_without_records_is_a_batch_that_tells_the_lag() {
     let lagging = Event { millis_behind_latest: Some(42), ..event(&[], "9") };
     let script = script([Ok(vec![Beat::Event(lagging)])]);

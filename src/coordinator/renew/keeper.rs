@@ -307,6 +307,7 @@ impl<S: LeaseStore + ?Sized> Keeper<S> {
                 self.standing.send_replace(Standing::Lost);
                 let _consumer_may_be_gone = reply.send(());
             }
+            Command::Renew => self.due = Instant::now(),
             Command::Forget => {}
         }
     }
