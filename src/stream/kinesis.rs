@@ -33,6 +33,9 @@ const LIST_LIMIT: Duration = Duration::from_secs(60);
 /// Longest wait for the head of an answer. Shorter than the readers' own limits, because only a time limit of the SDK's
 /// takes a connection that nobody answers on any more out of its pool.
 const HEAD_LIMIT: Duration = Duration::from_secs(25);
+/// The same for SubscribeToShard, which brings no records with its head. A subscription that fell silent is mostly one
+/// of many on a connection that is dead, and its successor is sent on the same one.
+const SUBSCRIBE_LIMIT: Duration = Duration::from_secs(8);
 /// Longest wait for a TCP and TLS connection of the reading calls.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
@@ -44,6 +47,7 @@ pub struct Kinesis {
     /// Without the SDK's retries and limits of whole operations, for reading: the readers have back-off and limits of
     /// their own, and an operation limit would cut a subscription short.
     reader: Client,
+    subscribe_limits: TimeoutConfig,
     stream: String,
     region: String,
     list_shards_backoff: Duration,
@@ -55,16 +59,23 @@ impl Kinesis {
     /// Takes a client that is set up for region, endpoint and credentials. `region` is for messages only.
     #[must_use]
     pub fn new(client: Client, stream_name: String, region: String) -> Self {
-        let limits = TimeoutConfig::builder()
-            .connect_timeout(CONNECT_LIMIT)
-            .read_timeout(HEAD_LIMIT)
-            .disable_operation_timeout()
-            .disable_operation_attempt_timeout()
-            .build();
-        let config = client.config().to_builder().retry_config(RetryConfig::disabled()).timeout_config(limits).build();
+        Self::with_limits(client, stream_name, region, HEAD_LIMIT, SUBSCRIBE_LIMIT)
+    }
+
+    fn with_limits(client: Client, stream_name: String, region: String, head: Duration, subscribe: Duration) -> Self {
+        let limits = |head| {
+            TimeoutConfig::builder()
+                .connect_timeout(CONNECT_LIMIT)
+                .read_timeout(head)
+                .disable_operation_timeout()
+                .disable_operation_attempt_timeout()
+                .build()
+        };
+        let config = client.config().to_builder().retry_config(RetryConfig::disabled()).timeout_config(limits(head));
         Self {
             client,
-            reader: Client::from_conf(config),
+            reader: Client::from_conf(config.build()),
+            subscribe_limits: limits(subscribe),
             stream: stream_name,
             region,
             list_shards_backoff: Duration::from_millis(1_500),
@@ -179,3 +190,7 @@ fn shard_of(shard: &SdkShard) -> Option<Shard> {
 fn range_of(range: &aws_sdk_kinesis::types::HashKeyRange) -> Option<HashKeyRange> {
     Some(HashKeyRange { start: range.starting_hash_key().parse().ok()?, end: range.ending_hash_key().parse().ok()? })
 }
+
+#[cfg(test)]
+#[path = "kinesis/half_open_tests.rs"]
+mod half_open_tests;

@@ -4,6 +4,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use aws_sdk_kinesis::Config;
 use aws_sdk_kinesis::types::StartingPosition;
 use aws_smithy_types::event_stream::Message;
 use bytes::Bytes;
@@ -53,7 +54,8 @@ impl Kinesis {
         let starting = starting.build().map_err(|error| FetchError::transient(SUBSCRIBE, error))?;
         let call = self.reader.subscribe_to_shard().consumer_arn(consumer_arn).shard_id(shard.as_str());
         let taken = TakeBody::leaving("");
-        let call = call.starting_position(starting).customize().interceptor(taken.clone());
+        let limits = Config::builder().timeout_config(self.subscribe_limits.clone());
+        let call = call.starting_position(starting).customize().interceptor(taken.clone()).config_override(limits);
         Box::pin(call.send()).await.map_err(|error| fetch_error(SUBSCRIBE, error))?;
         let body = taken.body().ok_or_else(|| FetchError::transient(SUBSCRIBE, "the answer has no body"))?;
         Ok(Subscription(Frames::new(body)))
