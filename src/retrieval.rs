@@ -69,4 +69,10 @@ pub trait RecordReader: Send {
     /// Not cancel-safe: a reader dropped in the middle of it must be opened again from the last checkpoint.
     /// Must not be called after a batch with `end`.
     async fn next(&mut self) -> Batch;
+
+    /// [`Self::next`], but where a fault must be waited out it is `None`, and [`Self::ready`] waits: who has set memory
+    /// aside for the batch need not do so meanwhile.
+    async fn attempt(&mut self) -> Option<Batch> {
+        Some(self.next().await)
+    }
 }

@@ -95,7 +95,12 @@ impl PollingSource {
         Self::over(stream, settings, initial, clock)
     }
 
-    fn over(api: Arc<dyn ShardApi>, settings: Polling, initial: InitialPosition, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn over(
+        api: Arc<dyn ShardApi>,
+        settings: Polling,
+        initial: InitialPosition,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         Self { api, settings, limits: ReadLimits::SERVICE, initial, clock, compatibility: Compatibility::Safe }
     }
 
@@ -168,35 +173,40 @@ impl RecordReader for PollingReader {
 
     async fn next(&mut self) -> Batch {
         loop {
-            sleep_until(self.due).await;
-            let began = Instant::now();
-            match self.ask().await {
-                Ok(answer) => {
-                    self.faults.recovered(GET_RECORDS);
-                    let took = began.elapsed();
-                    self.last_bytes = Some(answer.bytes);
-                    if !answer.records.is_empty() {
-                        self.last_record = Some(Instant::now());
-                    }
-                    self.due = Instant::now() + pause(&self.settings, &self.limits, &answer, took, self.idle());
-                    if let Some(batch) = self.take(answer) {
-                        return batch;
-                    }
+            if let Some(batch) = self.attempt().await {
+                return batch;
+            }
+        }
+    }
+
+    async fn attempt(&mut self) -> Option<Batch> {
+        sleep_until(self.due).await;
+        let began = Instant::now();
+        match self.ask().await {
+            Ok(answer) => {
+                self.faults.recovered(GET_RECORDS);
+                let took = began.elapsed();
+                self.last_bytes = Some(answer.bytes);
+                if !answer.records.is_empty() {
+                    self.last_record = Some(Instant::now());
                 }
-                Err(FetchError::ShardGone) => {
-                    info!("the shard is gone from the service, which counts as its end");
-                    return Batch { records: Vec::new(), millis_behind_latest: None, end: Some(Vec::new()), bytes: 0 };
+                self.due = Instant::now() + pause(&self.settings, &self.limits, &answer, took, self.idle());
+                self.take(answer)
+            }
+            Err(FetchError::ShardGone) => {
+                info!("the shard is gone from the service, which counts as its end");
+                Some(Batch { records: Vec::new(), millis_behind_latest: None, end: Some(Vec::new()), bytes: 0 })
+            }
+            Err(fault) => {
+                let failures = self.faults.failed(GET_RECORDS, &fault);
+                if matches!(fault, FetchError::Throttled(_)) {
+                    self.last_refusal = Some(Instant::now());
                 }
-                Err(fault) => {
-                    let failures = self.faults.failed(GET_RECORDS, &fault);
-                    if matches!(fault, FetchError::Throttled(_)) {
-                        self.last_refusal = Some(Instant::now());
-                    }
-                    if needs_new_iterator(&fault) {
-                        self.iterator = None;
-                    }
-                    self.due = Instant::now() + wait_after(&fault, failures, fastrand::f64());
+                if needs_new_iterator(&fault) {
+                    self.iterator = None;
                 }
+                self.due = Instant::now() + wait_after(&fault, failures, fastrand::f64());
+                None
             }
         }
     }

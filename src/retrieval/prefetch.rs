@@ -127,15 +127,11 @@ async fn read_ahead(
         while waiting.is_full(&limits) {
             waiting.fell.notified().await;
         }
-        reader.ready().await;
-        let mut grant = match &account {
-            Some(account) => Some(take(account, reader.expected()).await),
-            None => None,
+        let Fetched { batch, grant } = loop {
+            if let Some(fetched) = attempt(&mut *reader, account.as_ref()).await {
+                break fetched;
+            }
         };
-        let batch = reader.next().await;
-        if let Some(grant) = &mut grant {
-            grant.correct(batch.bytes);
-        }
         let last = batch.end.is_some();
         waiting.add(&batch);
         room.send(Fetched { batch, grant });
@@ -143,6 +139,20 @@ async fn read_ahead(
             return;
         }
     }
+}
+
+/// One try with memory set aside for what may come; after a fault that is given back until it may be tried again.
+async fn attempt(reader: &mut dyn RecordReader, account: Option<&Account>) -> Option<Fetched> {
+    reader.ready().await;
+    let mut grant = match account {
+        Some(account) => Some(take(account, reader.expected()).await),
+        None => None,
+    };
+    let batch = reader.attempt().await?;
+    if let Some(grant) = &mut grant {
+        grant.correct(batch.bytes);
+    }
+    Some(Fetched { batch, grant })
 }
 
 async fn take(account: &Account, expected: Option<usize>) -> Grant {

@@ -1,5 +1,9 @@
 use super::*;
-use crate::retrieval::script::record;
+use crate::clock::PausedClock;
+use crate::config::Polling;
+use crate::retrieval::polling::PollingSource;
+use crate::retrieval::script::{Play, Script, answer, open, record, shared, throttled};
+use crate::types::{Checkpoint, EpochMillis, InitialPosition};
 use async_trait::async_trait;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -144,4 +148,32 @@ async fn a_shard_whose_child_hangs_lets_others_read() {
     while other.recv().await.is_some() {}
     assert_eq!(fetched.load(Ordering::SeqCst), 5);
     assert!(began.elapsed() <= Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_is_refused_keeps_no_memory_for_the_answer_while_it_waits() {
+    let refusals = (0..6).map(|_| Play::Fault(throttled()));
+    let script = shared(Script::polling(refusals.chain([Play::Answer(answer(&["1"], "b", 0))])));
+    let settings = Polling {
+        max_records: 10,
+        idle: Duration::from_secs(1),
+        follows_arrivals: false,
+        reduced_tps_threshold: Duration::ZERO,
+    };
+    let clock = Arc::new(PausedClock::new(EpochMillis(0)));
+    let source = PollingSource::over(script.clone(), settings, InitialPosition::TrimHorizon, clock);
+    let budget = Budget::new(100);
+    let limits = PrefetchLimits { budget: Some(Arc::clone(&budget)), ..PrefetchLimits::POLLING };
+    let mut tasks = JoinSet::new();
+    let mut prefetch = Prefetch::start(open(&source, &Checkpoint::TrimHorizon), limits, &mut tasks);
+    let receiving = async { prefetch.recv().await.unwrap().records.len() };
+    let watching = async {
+        for nth in 1..7 {
+            while script.millis_of("records").len() < nth {
+                sleep(Duration::from_millis(5)).await;
+            }
+            assert_eq!(budget.used(), 0, "after refusal {nth}");
+        }
+    };
+    assert_eq!(tokio::join!(receiving, watching), (1, ()));
 }
