@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::types::{ExtendedSequenceNumber, SequenceNumber};
 
 pub mod deaggregate;
+mod digest;
 pub mod proto;
 pub mod utf8;
 

@@ -5,11 +5,12 @@
 //!
 //! Source: AGGREGATION.md; KCL 3.5.1 `AggregatorUtil.deaggregate`.
 
+use std::iter::zip;
 use std::ops::Range;
 
 use bytes::Bytes;
-use md5::{Digest, Md5};
 
+use crate::record::digest::{Digest, LANES, digests};
 use crate::record::proto::{self, AggregatedRecord, UserRecord, low_half};
 use crate::record::utf8::java_text;
 use crate::record::{Record, Text};
@@ -17,6 +18,9 @@ use crate::types::{Checkpoint, ExtendedSequenceNumber, HashKeyRange};
 
 const MAGIC: [u8; 4] = [0xf3, 0x89, 0x9a, 0xc2];
 const DIGEST_LEN: usize = 16;
+/// Bytes of aggregates that are decoded before they are checked; of large ones fewer stand side by side then. What a
+/// processor's cache of the second level holds.
+const MOST_DECODED: usize = 512 * 1024;
 
 /// Something in a valid aggregate that kept user records from being delivered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -76,14 +80,57 @@ pub fn deaggregate(records: Vec<Record>, range: Option<HashKeyRange>, faults: &m
     }
     let range = range.unwrap_or(HashKeyRange::WHOLE);
     let mut opened = Vec::with_capacity(records.len());
+    let mut group = Group::default();
     for record in records {
-        let payload = if may_be_aggregate(&record) { decode(&record) } else { None };
-        match payload.as_deref().and_then(aggregate_in) {
-            Some(aggregate) => opened.append(&mut user_records(&record, &aggregate, range, faults)),
-            None => opened.push(record),
+        group.add(record);
+        if group.is_full() {
+            group.open(range, &mut opened, faults);
         }
     }
+    group.open(range, &mut opened, faults);
     opened
+}
+
+/// Records that wait until there are enough aggregates to check side by side.
+#[derive(Default)]
+struct Group {
+    records: Vec<Record>,
+    /// What the base64 of each holds; empty if it is no aggregate.
+    payloads: Vec<Vec<u8>>,
+    aggregates: usize,
+    bytes: usize,
+}
+
+impl Group {
+    fn add(&mut self, record: Record) {
+        let payload = if may_be_aggregate(&record) { decode(&record).unwrap_or_default() } else { Vec::new() };
+        self.aggregates += usize::from(!payload.is_empty());
+        self.bytes += payload.len();
+        self.records.push(record);
+        self.payloads.push(payload);
+    }
+
+    fn is_full(&self) -> bool {
+        self.aggregates >= LANES || self.bytes >= MOST_DECODED
+    }
+
+    /// Appends the user records of aggregates and the other records as they are; nothing is left in the group.
+    fn open(&mut self, range: HashKeyRange, opened: &mut Vec<Record>, faults: &mut Vec<Fault>) {
+        let Self { records, payloads, .. } = std::mem::take(self);
+        let parts: Vec<Option<Parts<'_>>> = payloads.iter().map(|payload| parts(payload)).collect();
+        let messages: Vec<&[u8]> = parts.iter().flatten().map(|parts| parts.message).collect();
+        let mut digests = digests(&messages).into_iter();
+        for (record, parts) in zip(records, parts) {
+            let digest = parts.as_ref().and_then(|_| digests.next());
+            match parts
+                .filter(|parts| digest.is_some_and(|digest| digest == parts.digest))
+                .and_then(|parts| proto::parse(parts.message).ok())
+            {
+                Some(aggregate) => opened.append(&mut user_records(&record, &aggregate, range, faults)),
+                None => opened.push(record),
+            }
+        }
+    }
 }
 
 /// Whether the base64 begins as that of the magic does: its four bytes fix five characters and half of the sixth.
@@ -96,14 +143,18 @@ fn decode(record: &Record) -> Option<Vec<u8>> {
     base64_simd::STANDARD.decode_to_vec(record.data.as_bytes()).ok()
 }
 
-/// Reads magic, message and digest; `None` if the record is a plain one after all.
-fn aggregate_in(payload: &[u8]) -> Option<AggregatedRecord<'_>> {
+/// An aggregate between its magic and its end.
+#[derive(Clone, Copy)]
+struct Parts<'a> {
+    message: &'a [u8],
+    digest: &'a [u8],
+}
+
+/// `None` if the record is a plain one after all.
+fn parts(payload: &[u8]) -> Option<Parts<'_>> {
     let rest = payload.strip_prefix(&MAGIC)?;
     let (message, digest) = rest.split_at_checked(rest.len().checked_sub(DIGEST_LEN)?)?;
-    if message.is_empty() || Md5::digest(message).as_slice() != digest {
-        return None;
-    }
-    proto::parse(message).ok()
+    (!message.is_empty()).then_some(Parts { message, digest })
 }
 
 /// A user record's parts as places in the buffer that the aggregate's user records share.
@@ -119,10 +170,13 @@ fn user_records(
     range: HashKeyRange,
     faults: &mut Vec<Fault>,
 ) -> Vec<Record> {
-    let data: usize = aggregate.records.iter().map(|record| record.data.len().div_ceil(3) * 4).sum();
-    let mut pack = Pack { buffer: Vec::with_capacity(data), ..Pack::default() };
+    let mut pack = Pack { buffer: Vec::with_capacity(room(outer, aggregate)), ..Pack::default() };
     pack.partition_keys = pack.keys(&aggregate.partition_keys);
     pack.explicit_hash_keys = pack.keys(&aggregate.explicit_hash_keys);
+    if aggregate.records.iter().any(|record| record.explicit_hash_key_index.is_none()) {
+        let keys: Vec<&[u8]> = pack.partition_keys.iter().map(|place| pack.bytes(place)).collect();
+        pack.key_digests = digests(&keys);
+    }
     for (index, record) in aggregate.records.iter().enumerate() {
         let fault = |reason, dropped| {
             let (sequence, records) = (outer.sequence.clone(), aggregate.records.len());
@@ -144,6 +198,13 @@ fn user_records(
     pack.unpack(outer)
 }
 
+/// Bytes of all that user records keep; more only where keys are no UTF-8.
+fn room(outer: &Record, aggregate: &AggregatedRecord<'_>) -> usize {
+    let data: usize = aggregate.records.iter().map(|record| record.data.len().div_ceil(3) * 4).sum();
+    let keys = aggregate.partition_keys.iter().chain(&aggregate.explicit_hash_keys);
+    data + keys.map(|key| key.len()).sum::<usize>() + outer.sequence.as_bytes().len()
+}
+
 /// Why the rest of an aggregate is not looked at.
 enum Stop {
     /// The whole aggregate belongs to another shard.
@@ -158,6 +219,8 @@ struct Pack {
     partition_keys: Vec<Range<usize>>,
     explicit_hash_keys: Vec<Range<usize>>,
     packed: Vec<Packed>,
+    /// The MD5 of each partition key, where user records need it.
+    key_digests: Vec<Digest>,
 }
 
 impl Pack {
@@ -176,16 +239,17 @@ impl Pack {
     }
 
     fn add(&mut self, record: &UserRecord<'_>, range: HashKeyRange) -> Result<(), Stop> {
-        let partition_key = at(&self.partition_keys, record.partition_key_index)
+        let (key, partition_key) = at(&self.partition_keys, record.partition_key_index)
             .map_err(|(index, table)| Stop::Fault(Reason::NoPartitionKey { index, table }))?;
         let explicit_hash_key = record
             .explicit_hash_key_index
             .map(|index| at(&self.explicit_hash_keys, index))
             .transpose()
-            .map_err(|(index, table)| Stop::Fault(Reason::NoExplicitHashKey { index, table }))?;
+            .map_err(|(index, table)| Stop::Fault(Reason::NoExplicitHashKey { index, table }))?
+            .map(|(_, place)| place);
         let hash = match &explicit_hash_key {
             Some(place) => hash_key(self.bytes(place)).map_err(Stop::Fault)?,
-            None => u128::from_be_bytes(Md5::digest(self.bytes(&partition_key)).into()),
+            None => u128::from_be_bytes(self.key_digests.get(key).copied().unwrap_or_default()), // there for each key
         };
         if !range.contains(hash) {
             return Err(Stop::OutOfRange);
@@ -195,14 +259,17 @@ impl Pack {
         Ok(())
     }
 
-    fn unpack(self, outer: &Record) -> Vec<Record> {
+    /// The sequence number is copied too, so that the answer's memory goes as soon as its aggregates are open.
+    fn unpack(mut self, outer: &Record) -> Vec<Record> {
+        let sequence = self.append(|buffer| buffer.extend_from_slice(outer.sequence.as_bytes()));
         let buffer = Bytes::from(self.buffer);
         // keys were made from text and base64 is ASCII, so every part is UTF-8
         let text = |place: Range<usize>| Text::from_utf8(buffer.slice(place)).unwrap_or_else(|_| Text::from(""));
+        let sequence = text(sequence);
         let record = |(sub, packed): (u64, Packed)| Record {
             data: text(packed.data),
             partition_key: text(packed.partition_key),
-            sequence: outer.sequence.clone(),
+            sequence: sequence.clone(),
             arrival_millis: outer.arrival_millis,
             sub,
             aggregated: true,
@@ -213,10 +280,10 @@ impl Pack {
 }
 
 /// Looks a key up as Java does, after a cast to a signed number of 32 bits.
-fn at(table: &[Range<usize>], index: u64) -> Result<Range<usize>, (i32, usize)> {
-    let index = low_half(index).cast_signed();
-    let place = usize::try_from(index).ok().and_then(|index| table.get(index));
-    place.cloned().ok_or((index, table.len()))
+fn at(table: &[Range<usize>], index: u64) -> Result<(usize, Range<usize>), (i32, usize)> {
+    let signed = low_half(index).cast_signed();
+    let found = usize::try_from(signed).ok().and_then(|index| Some((index, table.get(index)?.clone())));
+    found.ok_or((signed, table.len()))
 }
 
 /// Reads an explicit hash key: a decimal integer of any length, with or without a sign.

@@ -1,6 +1,7 @@
 //! What the recorded vectors (`tests/golden_aggregation.rs`) do not show: faults, sharing, the checkpoint filter.
 
 use super::*;
+use md5::{Digest as _, Md5};
 use proptest::prelude::*;
 
 fn plain(data: &[u8], sequence: &str) -> Record {
@@ -34,6 +35,13 @@ fn message(keys: &[&[u8]], hash_keys: &[&[u8]], records: &[(u8, Option<u8>, &[u8
         message.extend(field(3, &record));
     }
     message
+}
+
+/// An unknown field of the message, of this length.
+fn filler(length: usize) -> Vec<u8> {
+    let (low, middle, high) = (length & 0x7f | 0x80, length >> 7 & 0x7f | 0x80, length >> 14);
+    let head = [low, middle, high].map(|part| u8::try_from(part).unwrap());
+    [&[9 << 3 | 2], head.as_slice(), &vec![7; length]].concat()
 }
 
 fn open(message: &[u8], range: Option<HashKeyRange>) -> (Vec<Record>, Vec<Fault>) {
@@ -142,6 +150,27 @@ proptest! {
         let given: Vec<_> = data.iter().map(|data| plain(data, "7")).collect();
         let range = Some(HashKeyRange { start: 1, end: 1 });
         prop_assert_eq!(deaggregate(given.clone(), range, &mut Vec::new()), given);
+    }
+
+    /// What a batch is given: plain records, aggregates good and bad, and such as have a wrong digest.
+    #[test]
+    fn each_record_of_a_batch_is_opened_as_if_it_were_alone(kinds in prop::collection::vec((0..6, 0..90_000_usize), 0..40)) {
+        let given: Vec<Record> = (0..).zip(&kinds).map(|(number, (kind, size)): (u32, _)| {
+            let mut good = payload(&message(&[b"a"], &[b"x"], &[(0, None, b"one"), (0, None, number.to_string().as_bytes())]));
+            match kind {
+                0 => good = number.to_le_bytes().to_vec(),
+                1 => *good.last_mut().unwrap() ^= 1,
+                2 => good = payload(&message(&[b"a"], &[b"x"], &[(0, None, b"good"), (0, Some(0), b"bad")])),
+                3 => good = payload(&[message(&[b"a"], &[], &[(0, None, b"long")]), filler(*size)].concat()),
+                _ => {}
+            }
+            plain(&good, &number.to_string())
+        }).collect();
+        let (mut faults, mut faults_alone) = (Vec::new(), Vec::new());
+        let alone = given.iter().flat_map(|record| deaggregate(vec![record.clone()], None, &mut faults_alone));
+        let alone: Vec<Record> = alone.collect();
+        prop_assert_eq!(deaggregate(given, None, &mut faults), alone);
+        prop_assert_eq!(faults, faults_alone);
     }
 
     #[test]
