@@ -83,10 +83,16 @@ impl MemoryStore {
     #[must_use]
     pub fn snapshot(&self) -> FleetRows {
         let mut tables = self.tables();
-        let mut found = row::collect(tables.leases.rows().values());
+        let mut found = tables.leases.scan();
         let old = tables.at(place::Table::OldMetrics).rows().values();
         found.add_old(old.filter_map(|row| fleet::worker(row).ok()).collect());
         found
+    }
+
+    /// Tells of each write to the lease table: how many there have been. For the laws of a simulation.
+    #[must_use]
+    pub fn writes(&self) -> watch::Receiver<u64> {
+        self.tables().leases.writes()
     }
 
     /// When the worker's hold on a lease ended last, and the lease as it was until then; now if it holds it. Past all
@@ -208,7 +214,7 @@ impl LeaseStore for MemoryStore {
     async fn list(&self) -> Result<FleetRows, LeaseStoreError> {
         let with_old = self.settled().loads().contains(&place::Table::OldMetrics);
         self.run_all(Operation::List, |tables| {
-            let mut found = row::collect(tables.leases.rows().values());
+            let mut found = tables.leases.scan();
             if with_old {
                 let old = tables.at(place::Table::OldMetrics).rows().values().map(fleet::worker);
                 found.add_old(old.collect::<Result<_, _>>().map_err(unusable)?);

@@ -124,17 +124,23 @@ fn kind_by_key(key: &str) -> Option<&'static str> {
 /// Sorts the rows of a scan by kind. The client version has its own, consistent read and is left out.
 #[must_use]
 pub fn collect<'a>(rows: impl IntoIterator<Item = &'a Row>) -> FleetRows {
-    let mut found = FleetRows::default();
-    for row in rows {
-        match read(row) {
-            Ok(Entity::Lease(lease)) => found.leases.push(lease),
-            Ok(Entity::Worker(worker)) => found.workers.push(worker),
-            Ok(Entity::Lock(lock)) => found.lock = Some(lock),
-            Ok(Entity::ClientVersion(_) | Entity::Known) => {}
-            Err(Unreadable { key, reason }) => found.unreadable.push((key, reason)),
+    rows.into_iter().map(read).collect()
+}
+
+impl FromIterator<Result<Entity, Unreadable>> for FleetRows {
+    fn from_iter<T: IntoIterator<Item = Result<Entity, Unreadable>>>(rows: T) -> Self {
+        let mut found = Self::default();
+        for row in rows {
+            match row {
+                Ok(Entity::Lease(lease)) => found.leases.push(lease),
+                Ok(Entity::Worker(worker)) => found.workers.push(worker),
+                Ok(Entity::Lock(lock)) => found.lock = Some(lock),
+                Ok(Entity::ClientVersion(_) | Entity::Known) => {}
+                Err(Unreadable { key, reason }) => found.unreadable.push((key, reason)),
+            }
         }
+        found
     }
-    found
 }
 
 /// Reads a lease. Attributes that are not known are ignored.

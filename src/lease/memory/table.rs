@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::lease::LeaseStoreError;
 use crate::lease::place;
 use crate::lease::row::attribute::{text, whole};
-use crate::lease::row::{KEY, Row};
+use crate::lease::row::{self, Entity, KEY, Row, Unreadable};
 use crate::lease::write::{Change, Expect, RowWrite};
+use crate::lease::{FleetRows, LeaseStoreError};
 
 /// How long it is remembered what rows were before.
 const MEMORY: Duration = Duration::from_secs(30);
@@ -66,11 +67,23 @@ struct Past {
 pub(super) struct Table {
     rows: BTreeMap<String, Row>,
     past: VecDeque<Past>,
+    /// What was read of the rows that were not written to since; most of a simulation's time would go there.
+    read: BTreeMap<String, Result<Entity, Unreadable>>,
+    writes: watch::Sender<u64>,
 }
 
 impl Table {
     pub(super) fn rows(&self) -> &BTreeMap<String, Row> {
         &self.rows
+    }
+
+    /// What a scan finds.
+    pub(super) fn scan(&mut self) -> FleetRows {
+        let read = self.rows.iter().map(|(key, row)| match self.read.get(key) {
+            Some(read) => read.clone(),
+            None => self.read.entry(key.clone()).insert_entry(row::read(row)).get().clone(),
+        });
+        read.collect()
     }
 
     /// How the table was `age` ago, without a past of its own.
@@ -82,7 +95,12 @@ impl Table {
                 None => rows.remove(&past.key),
             };
         }
-        Self { rows, past: VecDeque::new() }
+        Self { rows, ..Self::default() }
+    }
+
+    /// How many writes there have been.
+    pub(super) fn writes(&self) -> watch::Receiver<u64> {
+        self.writes.subscribe()
     }
 
     /// The row as it is and as it was, the newest first, each with the moment until which it was so.
@@ -99,6 +117,8 @@ impl Table {
         }
         let row = self.rows.get(key).cloned();
         self.past.push_back(Past { until: Instant::now(), key: key.to_owned(), row });
+        self.read.remove(key);
+        self.writes.send_modify(|writes| *writes += 1);
     }
 
     /// Puts a row, whatever was there.
@@ -115,7 +135,9 @@ impl Table {
 
     /// Forgets everything.
     pub(super) fn clear(&mut self) {
-        *self = Self::default();
+        let writes = std::mem::take(&mut self.writes);
+        writes.send_modify(|writes| *writes += 1);
+        *self = Self { writes, ..Self::default() };
     }
 
     /// Does the write if its conditions hold: the new row, or else the old one.
@@ -204,5 +226,34 @@ mod tests {
         tokio::time::advance(MEMORY).await;
         table.put("a", row("4"));
         assert_eq!(table.past.len(), 1, "what nobody can ask for is forgotten");
+    }
+
+    #[test]
+    fn a_scan_finds_each_write_and_each_write_is_told() {
+        let lease = |counter: i64| {
+            let attributes = [(row::COUNTER, whole(counter)), (row::CHECKPOINT, text("7")), (row::SWITCHES, whole(0))];
+            attributes.map(|(name, value)| (name.to_owned(), value))
+        };
+        let mut table = Table::default();
+        let mut writes = table.writes();
+        let mut counters = |table: &mut Table| {
+            let told = writes.has_changed().expect("the table is there");
+            writes.mark_unchanged();
+            let leases = table.scan().leases;
+            (told, leases.iter().map(|lease| lease.counter.0).collect::<Vec<_>>())
+        };
+        assert_eq!(counters(&mut table), (false, vec![]));
+        table.put("a", lease(1).into_iter().chain(key_only("a")).collect());
+        assert_eq!(counters(&mut table), (true, vec![1]));
+        assert_eq!(counters(&mut table), (false, vec![1]));
+        table.set("a", vec![(row::COUNTER, whole(2))]);
+        assert_eq!(counters(&mut table), (true, vec![2]));
+        let add = RowWrite { key: "a".to_owned(), expected: vec![], changes: vec![(row::COUNTER, Change::Add(1))] };
+        table.update(&add).expect("there is no condition");
+        assert_eq!(counters(&mut table), (true, vec![3]));
+        table.remove("a");
+        assert_eq!(counters(&mut table), (true, vec![]));
+        table.clear();
+        assert_eq!(counters(&mut table), (true, vec![]));
     }
 }
