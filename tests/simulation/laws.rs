@@ -1,12 +1,14 @@
 //! What must hold at every moment of every schedule, and the course of events for those who must find out why not.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use multilangd::lease::Lease;
 use multilangd::lease::memory::MemoryStore;
 use multilangd::types::{Checkpoint, LeaseCounter, ShardId, WorkerId};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::world::{F, Voice};
@@ -35,6 +37,10 @@ struct State {
     /// Leases may be taken from workers that keep them, as is the way of 2.x.
     are_leases_stolen: bool,
     gone: BTreeSet<ShardId>,
+    /// The leases as they were after so many writes to the table.
+    rows: (u64, Arc<[Lease]>),
+    /// Who wrote what to the table, and when.
+    writes: DefaultHasher,
     told: Vec<String>,
     broken: Option<String>,
     /// Records that some child was given though another one had been given them.
@@ -44,6 +50,7 @@ struct State {
 /// Sees everything, past all faults.
 pub(crate) struct Laws {
     table: MemoryStore,
+    writes: watch::Receiver<u64>,
     began: Instant,
     voice: Voice,
     state: Mutex<State>,
@@ -67,7 +74,15 @@ impl State {
 
 impl Laws {
     pub(crate) fn new(table: MemoryStore, voice: Voice) -> Self {
-        Self { table, began: Instant::now(), voice, state: Mutex::default() }
+        Self { writes: table.writes(), table, began: Instant::now(), voice, state: Mutex::default() }
+    }
+
+    /// Looks at the table after each write.
+    pub(crate) async fn watch(&self) {
+        let mut writes = self.writes.clone();
+        while writes.changed().await.is_ok() {
+            self.look();
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -102,7 +117,6 @@ impl Laws {
     }
 
     pub(crate) fn told(&self, life: usize, action: &str, numbers: &[u64]) {
-        self.look();
         let rows = self.leases();
         let mut state = self.state();
         let what = match (numbers.first(), numbers.last()) {
@@ -170,8 +184,9 @@ impl Laws {
         format!("{worker} {} #{life} {what}", &shard.as_str()[18..])
     }
 
-    fn leases(&self) -> Vec<Lease> {
-        self.table.snapshot().leases
+    fn leases(&self) -> Arc<[Lease]> {
+        self.look();
+        self.state().rows.1.clone()
     }
 
     /// How many children there have been.
@@ -230,11 +245,17 @@ impl Laws {
         self.state().lives[life].over = true;
     }
 
-    /// Compares the table with what it was. Must be called often.
+    /// Compares the table with what it was, if it was written to since.
     pub(crate) fn look(&self) {
-        let rows = self.leases();
-        let mut state = self.state();
-        for lease in &rows {
+        let (mut state, writes) = (self.state(), *self.writes.borrow());
+        if state.rows.0 == writes {
+            return;
+        }
+        let rows: Arc<[Lease]> = self.table.snapshot().leases.into();
+        state.rows = (writes, rows.clone());
+        (writes, self.began.elapsed()).hash(&mut state.writes);
+        for lease in rows.iter() {
+            (&lease.shard, lease.counter, &lease.owner, &lease.checkpoint_owner).hash(&mut state.writes);
             let known = state.counters.get(&lease.shard).is_some_and(|(counter, _)| *counter == lease.counter);
             if !known {
                 state.counters.insert(lease.shard.clone(), (lease.counter, Instant::now()));
@@ -296,6 +317,20 @@ impl Laws {
         all.find(|(_, _, seen)| !seen).map(|(shard, number, _)| (shard.clone(), number))
     }
 
+    /// A shard whose owner has not given its child the last record yet, perhaps because the lease has just moved.
+    pub(crate) fn behind(&self) -> Option<ShardId> {
+        let rows = self.leases();
+        let state = self.state();
+        let is_behind = |lease: &&Lease| {
+            let Some(last) = state.put.get(&lease.shard).and_then(|put| put.keys().next_back()) else { return false };
+            let alive = state.lives.iter().filter(|life| life.shard == lease.shard && !life.over);
+            let mut owners = alive.filter(|life| lease.actual_owner() == Some(&life.worker));
+            let has_it = |life: &Life| life.last.unwrap_or(number_of(&life.from)) >= *last;
+            !lease.is_finished() && !owners.any(has_it)
+        };
+        rows.iter().find(is_behind).map(|lease| lease.shard.clone())
+    }
+
     /// How many records were delivered again.
     pub(crate) fn repeated(&self) -> usize {
         self.state().repeated
@@ -316,7 +351,13 @@ impl Laws {
     pub(crate) fn course(&self, longest_unserved: Duration) -> Course {
         let state = self.state();
         let records = state.put.values().map(BTreeMap::len).sum();
-        Course { longest_unserved, records, lives: state.lives.len(), told: state.told.clone() }
+        Course {
+            longest_unserved,
+            records,
+            lives: state.lives.len(),
+            told: state.told.clone(),
+            writes: state.writes.finish(),
+        }
     }
 }
 
@@ -326,4 +367,6 @@ pub(crate) struct Course {
     pub(crate) records: usize,
     pub(crate) lives: usize,
     pub(crate) told: Vec<String>,
+    /// Equal where the writes to the table were the same at the same moments.
+    pub(crate) writes: u64,
 }

@@ -18,8 +18,10 @@ const SERVED: Duration = Duration::from_secs(40 + 2 * 10 + 20);
 /// Time until everything is delivered then. Leases that a crash kept from being made are found by the third audit,
 /// and each generation of a lineage waits for the one before.
 const DELIVERED: Duration = Duration::from_secs(900);
-/// Time until each worker has its share where a worker takes one lease in two failover times.
-const SETTLED: Duration = Duration::from_secs(300);
+/// Time until each worker has read what the tool wrote last, a minute, and has acted on it.
+const FOLLOWED: Duration = Duration::from_secs(80);
+/// Time until a child that has just begun has caught up: twice the longest work, and a child that is still at work.
+const CAUGHT_UP: Duration = Duration::from_secs(120);
 /// What the tool may write; not 3X, after which nobody looks any more.
 const VERSIONS: [ClientVersion; 3] =
     [ClientVersion::UpgradeFrom2x, ClientVersion::ThreeXWithRollback, ClientVersion::TwoX];
@@ -99,8 +101,9 @@ pub(crate) async fn run(seed: u64, generation: Generation, voice: Voice) -> Resu
     if world.home == Home::Moving {
         world.until_moved(MOVED).await;
     }
-    // Requests that hung are over, so the children's last checkpoints are stored; and nothing is stolen any more.
-    world.pass(if generation == Generation::ThreeX { F * 2 } else { SETTLED }).await;
+    // Requests that hung are over, so the children's last checkpoints are stored; and everybody follows the tool.
+    world.pass(if generation == Generation::Moving { FOLLOWED } else { F * 2 }).await;
+    world.until_caught_up(CAUGHT_UP).await; // or a child that began a moment ago is told to end in the middle
     check(&world, seed)?;
     world.stop_all().await;
     check(&world, seed)?;

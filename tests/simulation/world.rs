@@ -160,12 +160,7 @@ impl World {
         let laws = Arc::new(Laws::new(table.connect(Faults::default()), voice));
         let mut watchman = JoinSet::new();
         let watched = laws.clone();
-        watchman.spawn(async move {
-            loop {
-                watched.look();
-                sleep(Duration::from_millis(250)).await;
-            }
-        });
+        watchman.spawn(async move { watched.watch().await });
         Self {
             rng: Rng::with_seed(seed),
             laws,
@@ -201,19 +196,33 @@ impl World {
         [new, old.lock().await.ok().flatten()].map(|lock| lock.map(|lock| lock.owner))
     }
 
-    /// Lets time pass until the move into one table is complete and only the new lock is left.
+    /// Lets time pass until the move into one table is complete and nobody alive has the old lock. The clocks are set
+    /// right before: of a worker whose clock is a minute wrong nobody knows whether it has left the old tables.
     pub(crate) async fn until_moved(&mut self, limit: Duration) {
+        self.workers.iter().for_each(|worker| worker.set_clock(0));
         let begin = Instant::now();
         loop {
             let item = self.table.table_migration().await.unwrap();
             let locks = Self::locks(&self.table).await;
-            if item.is_some_and(|item| item.state == TableMigration::Complete) && matches!(locks, [Some(_), None]) {
+            let old_is_left = !self.workers.iter().any(|worker| locks[1].as_ref() == Some(&worker.name));
+            if item.is_some_and(|item| item.state == TableMigration::Complete) && locks[0].is_some() && old_is_left {
                 return;
             }
             if begin.elapsed() > limit {
                 return self.laws.break_law(format!("a move comes to its end within {limit:?}: {locks:?}"));
             }
             self.pass(Duration::from_secs(1)).await;
+        }
+    }
+
+    /// Lets time pass until every open shard is read to its end by the child of its owner.
+    pub(crate) async fn until_caught_up(&mut self, limit: Duration) {
+        let begin = Instant::now();
+        while let Some(shard) = self.laws.behind() {
+            if begin.elapsed() > limit {
+                return self.laws.break_law(format!("everybody catches up within {limit:?}: {shard} is behind"));
+            }
+            self.pass(Duration::from_millis(200)).await;
         }
     }
 
