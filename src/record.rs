@@ -35,7 +35,8 @@ impl Text {
     /// Takes the bytes if they are decimal digits, one at least.
     #[must_use]
     pub fn from_digits(bytes: Bytes) -> Option<Self> {
-        let is_number = !bytes.is_empty() && bytes.iter().all(u8::is_ascii_digit);
+        // without an early exit the compiler checks many bytes at a time
+        let is_number = !bytes.is_empty() && bytes.iter().fold(true, |all, byte| all & byte.is_ascii_digit());
         is_number.then(|| Self(bytes))
     }
 
@@ -104,7 +105,11 @@ impl Record {
     #[must_use]
     pub fn data_len(&self) -> usize {
         let text = self.data.as_bytes();
-        let padding = text.iter().rev().take_while(|b| **b == b'=').count();
+        let padding = match text {
+            [.., b'=', b'='] => 2,
+            [.., b'='] => 1,
+            _ => 0,
+        };
         (text.len() / 4 * 3).saturating_sub(padding)
     }
 }

@@ -1,6 +1,8 @@
+use super::scan::millis_of_seconds;
 use super::*;
+use base64_simd::STANDARD;
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 fn both(body: &str) -> Answer {
     let body = Bytes::from(body.to_owned());

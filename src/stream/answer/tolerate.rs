@@ -1,0 +1,77 @@
+//! The slow way to read an answer, which takes any form that makes sense.
+
+use base64_simd::STANDARD;
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::scan::millis_of_seconds;
+use super::{Malformed, WireChild, child_shards, event, footprint, plain_record};
+use crate::record::Record;
+use crate::stream::fetch::{Answer, Event};
+
+/// Reads the body by way of a general JSON tree, for whatever the walk did not understand.
+///
+/// # Errors
+/// It is no JSON, or a record lacks what the child must get.
+pub fn tolerate(body: &Bytes) -> Result<Answer, Malformed> {
+    tolerate_members(body).map(|(answer, _)| answer)
+}
+
+/// [`tolerate`] for the payload of an event.
+///
+/// # Errors
+/// As [`tolerate`].
+pub fn tolerate_event(payload: &Bytes) -> Result<Event, Malformed> {
+    let (answer, members) = tolerate_members(payload)?;
+    event(answer, members.get("ContinuationSequenceNumber").and_then(Value::as_str))
+}
+
+fn tolerate_members(body: &Bytes) -> Result<(Answer, serde_json::Map<String, Value>), Malformed> {
+    let tree: Value = serde_json::from_slice(body).map_err(|error| Malformed(error.to_string()))?;
+    let Value::Object(mut members) = tree else { return Err(Malformed("it is no JSON object".to_owned())) };
+    let records = match members.get("Records") {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::Array(records)) => records.iter().map(tolerate_record).collect::<Result<_, _>>()?,
+        Some(_) => return Err(Malformed("`Records` is no list".to_owned())),
+    };
+    let children: Option<Vec<WireChild>> = serde_json::from_value(members.remove("ChildShards").unwrap_or_default())
+        .map_err(|error| Malformed(format!("`ChildShards`: {error}")))?;
+    let child_shards = child_shards(children.unwrap_or_default())
+        .ok_or_else(|| Malformed("`ChildShards`: a hash key is no number of 128 bits".to_owned()))?;
+    let next_iterator = members.get("NextShardIterator").and_then(Value::as_str).map(str::to_owned);
+    let millis_behind_latest = members.get("MillisBehindLatest").and_then(whole_number);
+    let bytes = footprint(body.len(), &records);
+    Ok((Answer { bytes, records, next_iterator, millis_behind_latest, child_shards }, members))
+}
+
+fn tolerate_record(record: &Value) -> Result<Record, Malformed> {
+    let text = |name: &str| {
+        let text = record.get(name).and_then(Value::as_str);
+        text.ok_or_else(|| Malformed(format!("a record has no text `{name}`")))
+    };
+    let sequence = text("SequenceNumber")?;
+    if !is_digits(sequence.as_bytes()) {
+        return Err(Malformed(format!("`SequenceNumber` is `{sequence}`, expected decimal digits")));
+    }
+    let data = text("Data")?;
+    let data = if STANDARD.check(data.as_bytes()).is_ok() {
+        data.to_owned()
+    } else {
+        let bytes = base64_simd::forgiving_decode_to_vec(data.as_bytes());
+        STANDARD.encode_to_string(bytes.map_err(|_| Malformed(format!("data of record {sequence} is not base64")))?)
+    };
+    let arrival = record.get("ApproximateArrivalTimestamp").filter(|value| value.is_number());
+    let arrival_millis = arrival.and_then(|number| millis_of_seconds(&number.to_string()));
+    let partition_key = record.get("PartitionKey").and_then(Value::as_str).unwrap_or_default().to_owned();
+    Ok(plain_record(data.into(), partition_key.into(), sequence.to_owned().into(), arrival_millis))
+}
+
+fn is_digits(text: &[u8]) -> bool {
+    !text.is_empty() && text.iter().all(u8::is_ascii_digit)
+}
+
+fn whole_number(value: &Value) -> Option<i64> {
+    #[expect(clippy::cast_possible_truncation, reason = "a lag in milliseconds; the cast keeps to the bounds")]
+    let cut = |float: f64| float as i64;
+    value.as_i64().or_else(|| value.as_f64().map(cut))
+}
