@@ -2,6 +2,7 @@
 //!
 //! Each call is one attempt at one thing; pace and waits between reads belong to `retrieval`.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use tracing::debug;
 use crate::stream::{Shard, ShardFilter, StreamCatalog, StreamError, StreamSummary};
 use crate::types::{EpochMillis, HashKeyRange, InitialPosition, SequenceNumber, ShardId};
 
+mod body;
 mod consumers;
 mod faults;
 mod frames;
@@ -26,6 +28,7 @@ mod subscription;
 pub use consumers::{ConsumerStatus, StreamConsumer};
 pub use subscription::Subscription;
 
+use body::Segments;
 use faults::Context;
 
 /// Longest wait for one page of ListShards. Source: RETRIEVAL.md section 1.9.
@@ -53,6 +56,7 @@ pub struct Kinesis {
     list_shards_backoff: Duration,
     max_list_shards_tries: u32,
     told_of_slow_path: AtomicBool,
+    segments: Arc<Segments>,
 }
 
 impl Kinesis {
@@ -81,6 +85,7 @@ impl Kinesis {
             list_shards_backoff: Duration::from_millis(1_500),
             max_list_shards_tries: 50,
             told_of_slow_path: AtomicBool::new(false),
+            segments: Arc::default(),
         }
     }
 

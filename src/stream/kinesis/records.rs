@@ -15,12 +15,11 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
 use aws_smithy_types::config_bag::ConfigBag;
-use bytes::Bytes;
 use tracing::warn;
 
 use super::Kinesis;
+use super::body::{Arriving, Segments};
 use super::faults::fetch_error;
-use crate::stream::answer;
 use crate::stream::fetch::{Answer, FetchError, IteratorStart};
 use crate::types::{EpochMillis, ShardId};
 
@@ -58,14 +57,12 @@ impl Kinesis {
         let sent = Box::pin(call.customize().interceptor(taken.clone()).send()).await;
         sent.map_err(|error| fetch_error(GET_RECORDS, error))?;
         let body = taken.body().ok_or_else(|| FetchError::transient(GET_RECORDS, "the answer has no body"))?;
-        let body = collect(body).await?;
-        answer::walk(&body).or_else(|odd| {
-            let read = answer::tolerate(&body).map_err(|error| FetchError::transient(GET_RECORDS, error))?;
-            if !self.told_of_slow_path.swap(true, Ordering::Relaxed) {
-                warn!(%odd, "answers of GetRecords have an unknown form, reading them takes more time now");
-            }
-            Ok(read)
-        })
+        let body = arrive(body, &self.segments).await?;
+        let (answer, odd) = body.read().map_err(|error| FetchError::transient(GET_RECORDS, error))?;
+        if let Some(odd) = odd.filter(|_| !self.told_of_slow_path.swap(true, Ordering::Relaxed)) {
+            warn!(%odd, "answers of GetRecords have an unknown form, reading them takes more time now");
+        }
+        Ok(answer)
     }
 }
 
@@ -84,19 +81,19 @@ pub(super) fn position(start: &IteratorStart) -> (ShardIteratorType, Option<Stri
     }
 }
 
-/// Puts the body together in one piece of memory, of which the records will be slices.
-async fn collect(body: SdkBody) -> Result<Bytes, FetchError> {
+/// Takes the body in as it comes.
+async fn arrive(body: SdkBody, segments: &Arc<Segments>) -> Result<Arriving, FetchError> {
     let mut stream = ByteStream::new(body);
     let (least, _) = stream.size_hint();
-    let mut whole = Vec::with_capacity(usize::try_from(least).unwrap_or(0).min(LARGEST_BODY));
+    let mut arriving = Arriving::new(segments, usize::try_from(least).unwrap_or(0).min(LARGEST_BODY));
     while let Some(piece) = stream.next().await {
         let piece = piece.map_err(|error| FetchError::transient(GET_RECORDS, error))?;
-        if whole.len() + piece.len() > LARGEST_BODY {
+        if arriving.len() + piece.len() > LARGEST_BODY {
             return Err(FetchError::transient(GET_RECORDS, format!("the answer is longer than {LARGEST_BODY} bytes")));
         }
-        whole.extend_from_slice(&piece);
+        arriving.add(&piece);
     }
-    Ok(whole.into())
+    Ok(arriving)
 }
 
 /// Takes the body of a good answer away from the SDK's parser; errors still go to it.
