@@ -39,8 +39,8 @@ const WHOLE_LINE: usize = usize::MAX;
 const PIECE: usize = 1024 * 1024;
 
 /// Longest piece of a batch that is encoded at once, in bytes, but for one record: small enough to stay in the
-/// processor's cache until it is in the pipe.
-const BATCH_PIECE: usize = 128 * 1024;
+/// processor's cache until it is in the pipe, and half of what the pipe holds, so that reader and writer seldom wait.
+const BATCH_PIECE: usize = WIDE_PIPE / 2;
 
 /// What a pipe holds in bytes, and what it holds once a batch was longer than that (the kernel's limit for everybody,
 /// `/proc/sys/fs/pipe-max-size`).
