@@ -199,3 +199,6 @@ fn range_of(range: &aws_sdk_kinesis::types::HashKeyRange) -> Option<HashKeyRange
 #[cfg(test)]
 #[path = "kinesis/half_open_tests.rs"]
 mod half_open_tests;
+#[cfg(test)]
+#[path = "kinesis_tests.rs"]
+mod tests;
