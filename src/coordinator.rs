@@ -20,6 +20,7 @@ use crate::coordinator::cleanup::Cleanup;
 use crate::coordinator::duties::{Duties, Remains};
 use crate::coordinator::held::Holdings;
 use crate::coordinator::leader::LeaderLock;
+use crate::coordinator::leave::Leave;
 use crate::coordinator::renew::{HeldLease, chain};
 use crate::coordinator::stats::Reporter;
 use crate::coordinator::version::follow::Follower;
@@ -64,8 +65,9 @@ const ASSIGNMENTS: usize = 64;
 const WRITES_AT_ONCE: usize = 20;
 /// Longest wait for each of the last writes when leaving.
 const LEAVING_LIMIT: Duration = Duration::from_secs(2);
-/// Time between two looks for the workers that get our leases, while consumers end: those may leave, too.
-const RENAMING: Duration = Duration::from_secs(1);
+/// Time between two looks for the workers that get our leases, while consumers end: those may leave, too, and what
+/// they give to us stands still until we look.
+const RENAMING: Duration = Duration::from_millis(500);
 /// Longest wait for giving back everything that is still held.
 const GIVE_BACK_LIMIT: Duration = Duration::from_secs(5);
 /// Waits between tries of the last writes.
@@ -111,7 +113,7 @@ pub struct Coordinator {
     /// Runs everything that depends on how the fleet works; `None` once it has ended.
     follower: Option<JoinHandle<Remains>>,
     lock: Option<LeaderLock>,
-    /// Nothing is held any more.
+    /// No consumer runs any more.
     left: CancellationToken,
     /// A coordinator that is dropped takes all its tasks with it, as a process that is killed does.
     _end_of_tasks: DropGuard,
@@ -157,6 +159,15 @@ impl Coordinator {
         self.stop.cancel();
     }
 
+    /// Gives back what nobody works on, found too late for that: until then its shards stand still. After
+    /// [`Coordinator::close`].
+    pub fn give_back_idle(&self, is_at_work: impl Fn(&HeldLease) -> bool) {
+        let (idle, left) = (self.holdings.idle(is_at_work), self.left.clone());
+        let give_back = |held: HeldLease| async move { held.give_back().await };
+        let all = futures_util::stream::iter(idle).for_each_concurrent(WRITES_AT_ONCE, give_back);
+        self.tasks.spawn(async move { left.run_until_cancelled(all).await });
+    }
+
     /// First part of leaving: the fleet is told not to give us leases, and each of ours is promised to a worker.
     ///
     /// The load row goes first, because a leader gives leases to whoever has a fresh one (Source: COEXISTENCE.md D4).
@@ -167,20 +178,33 @@ impl Coordinator {
     }
 
     /// Where the fleet works as 2.x, nobody would find what is given to them.
-    async fn name_heirs(&self) {
-        if self.lock.is_none() {
-            return self.holdings.heirs().name(Default::default());
+    async fn name_heirs(&mut self) {
+        let leave = self.leave_looks();
+        let Some(lock) = &mut self.lock else { return self.holdings.heirs().name(Default::default()) };
+        leave.look().await;
+        // Somebody must lead while our children take their time.
+        if timeout(LEAVING_LIMIT, lock.step_down()).await.is_err() {
+            debug!("giving the leader lock back took too long, trying again in the end");
         }
-        leave::name_heirs(&self.fleet, self.holdings.heirs()).await;
-        let (fleet, holdings) = (self.fleet.clone(), self.holdings.clone());
-        let naming = async move {
-            loop {
-                sleep(RENAMING).await;
-                leave::name_heirs(&fleet, holdings.heirs()).await;
-            }
-        };
         let left = self.left.clone();
-        self.tasks.spawn(async move { left.run_until_cancelled(naming).await });
+        self.tasks.spawn(async move {
+            loop {
+                tokio::select! {
+                    biased; // what is drained seems to be held by nobody
+                    () = left.cancelled() => return,
+                    () = sleep(RENAMING) => {}
+                }
+                tokio::select! {
+                    biased;
+                    () = left.cancelled() => return,
+                    () = leave.look() => {}
+                }
+            }
+        });
+    }
+
+    fn leave_looks(&self) -> Leave {
+        Leave { fleet: self.fleet.clone(), holdings: self.holdings.clone() }
     }
 
     /// Waits for the end of what was told to stop, and deletes our load row.
@@ -197,15 +221,15 @@ impl Coordinator {
 
     /// Last part of leaving, when no consumer runs any more: gives back what is left, then the leader lock.
     pub async fn leave(mut self) {
+        self.left.cancel();
         let held = self.holdings.drain();
         let give_back = futures_util::stream::iter(&held).for_each_concurrent(WRITES_AT_ONCE, HeldLease::give_back);
         if timeout(GIVE_BACK_LIMIT, give_back).await.is_err() {
             warn!("giving the leases back took too long; they will expire");
         }
-        self.left.cancel();
         self.tasks.close();
         let _remaining_are_cut_off = timeout(LEAVING_LIMIT, self.tasks.wait()).await;
-        if timeout(LEAVING_LIMIT, leave::give_back_unheld(&self.fleet)).await.is_err() {
+        if timeout(LEAVING_LIMIT, self.leave_looks().last_look()).await.is_err() {
             warn!("leases in our name could not be looked for; they will expire");
         }
         self.await_duties().await; // if they had not ended by then

@@ -226,6 +226,7 @@ impl Crew {
             self.stops.now.cancel();
         }
         self.coordinator.close(); // before any consumer gives its lease back
+        self.coordinator.give_back_idle(|held| self.employed.values().any(|(employed, _)| employed.is(held)));
         self.stops.gracefully.cancel();
         let limit = if grace.is_zero() { HALT_LIMIT } else { grace };
         let drain = async { while self.consumers.join_next().await.is_some() {} };

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use crate::coordinator::assign::{FleetView, Need, Step};
 use crate::lease::Lease;
-use crate::types::{ShardId, WorkerId};
+use crate::types::{LeaseCounter, ShardId, WorkerId};
 
 /// Longest wait for the heirs to be named; then the lease goes to nobody, and the leader gives it away.
 const NAMED_LIMIT: Duration = Duration::from_secs(1);
@@ -30,6 +30,8 @@ enum Will {
 pub struct Heirs {
     will: watch::Sender<Will>,
     living: Mutex<BTreeSet<WorkerId>>,
+    /// What was given to heirs, as it was then.
+    given: Mutex<BTreeMap<ShardId, (WorkerId, LeaseCounter)>>,
 }
 
 impl Heirs {
@@ -46,6 +48,25 @@ impl Heirs {
     #[must_use]
     pub fn was_alive(&self, worker: &WorkerId) -> bool {
         self.living().contains(worker)
+    }
+
+    fn given(&self) -> MutexGuard<'_, BTreeMap<ShardId, (WorkerId, LeaseCounter)>> {
+        self.given.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes the row of a lease that we gave to somebody who was there, if we leave.
+    pub fn gave(&self, lease: &Lease) {
+        let Some(heir) = lease.owner.as_ref().filter(|heir| self.was_alive(heir)) else { return };
+        if !matches!(*self.will.borrow(), Will::None) {
+            self.given().insert(lease.shard.clone(), (heir.clone(), lease.counter));
+        }
+    }
+
+    /// Whether we gave the lease to a worker that has left before it found it.
+    #[must_use]
+    pub fn is_astray(&self, lease: &Lease) -> bool {
+        let Some((heir, counter)) = self.given().get(&lease.shard).cloned() else { return false };
+        lease.is_given_to(&heir) && lease.counter == counter && !self.was_alive(&heir)
     }
 
     /// From now on whoever gives a lease away waits until its heir is named.
@@ -72,12 +93,12 @@ impl Heirs {
     }
 }
 
-/// The view of a fleet that `me` leaves: all its leases need an owner, and nothing else is touched. Pure.
+/// The view of a fleet that `me` leaves: `orphans` need an owner, and nothing else is touched. Pure.
 #[must_use]
-pub fn without<'a>(me: &WorkerId, mut view: FleetView<'a>) -> FleetView<'a> {
+pub fn without<'a>(me: &WorkerId, orphans: impl Fn(&Lease) -> bool, mut view: FleetView<'a>) -> FleetView<'a> {
     view.workers.remove(me);
     for (lease, need) in &mut view.leases {
-        *need = if lease.actual_owner() == Some(me) { Need::Owner } else { Need::Nothing };
+        *need = if orphans(lease) { Need::Owner } else { Need::Nothing };
     }
     view
 }

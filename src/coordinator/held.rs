@@ -170,6 +170,14 @@ impl Holdings {
         self.heirs.seek();
     }
 
+    /// What is in our hands and neither finished nor worked on.
+    #[must_use]
+    pub fn idle(&self, is_at_work: impl Fn(&HeldLease) -> bool) -> Vec<HeldLease> {
+        let state = self.state();
+        let held = state.held.values().filter(|held| !state.finished.contains(held.shard()) && !is_at_work(held));
+        held.cloned().collect()
+    }
+
     /// Takes everything out of our hands, for giving back.
     pub fn drain(&self) -> Vec<HeldLease> {
         std::mem::take(&mut self.state().held).into_values().collect()

@@ -77,6 +77,8 @@ pub struct LeaderLock {
     /// When we read the lock ourselves and found somebody's.
     found: Option<Instant>,
     resigned: Option<Instant>,
+    /// We have given it back and do not take it again.
+    released: bool,
 }
 
 impl LeaderLock {
@@ -86,7 +88,7 @@ impl LeaderLock {
         let (sights, resign) = (signals.lock.subscribe(), signals.resign.clone());
         let layout = fleet.state.layout();
         let (mine, seen, found, resigned) = (None, None, None, None);
-        Self { fleet, leadership, sights, resign, news: false, mine, seen, layout, found, resigned }
+        Self { fleet, leadership, sights, resign, news: false, mine, seen, layout, found, resigned, released: false }
     }
 
     /// Looks, takes and beats until `stop`; gives itself back so that the lock can be released at the very end.
@@ -244,11 +246,25 @@ impl LeaderLock {
         });
     }
 
+    /// Deletes the lock if we lead as far as we know. What fails here is left to [`LeaderLock::release`].
+    pub async fn step_down(&mut self) {
+        let Some((row, _)) = &self.mine else { return };
+        match self.fleet.state.release_lock(row).await {
+            Ok(released) => {
+                debug!(released, "leader lock given back");
+                self.released = released;
+            }
+            Err(error) => debug!(error = %chain(&error), "the leader lock could not be given back, trying again later"),
+        }
+    }
+
     /// Deletes the lock if it is ours, so that the next leader need not wait for it to expire; tries on while that
     /// can help, so the caller sets the limit.
     pub async fn release(&mut self) {
         let mut failures = 0;
-        while let Err(error) = self.try_release().await {
+        while !self.released
+            && let Err(error) = self.try_release().await
+        {
             failures += 1;
             if !error.is_transient() {
                 warn!(error = %chain(&error), "the leader lock could not be given back; it expires by itself");

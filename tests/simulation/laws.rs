@@ -47,6 +47,15 @@ struct State {
     repeated: usize,
 }
 
+/// When a shard counts as served by a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Begun {
+    /// It was told to initialize; how long it takes for that is its own affair.
+    Told,
+    /// It has done so.
+    Answered,
+}
+
 /// Sees everything, past all faults.
 pub(crate) struct Laws {
     table: MemoryStore,
@@ -295,6 +304,14 @@ impl Laws {
 
     /// A shard that could be read and that no child of `alive` reads; `None` if there is none.
     pub(crate) fn unserved(&self, alive: &BTreeSet<WorkerId>) -> Option<ShardId> {
+        if self.leases().is_empty() {
+            return Some(ShardId::new("the table"));
+        }
+        self.all_unserved(alive, Begun::Answered).into_iter().next()
+    }
+
+    /// All such shards.
+    pub(crate) fn all_unserved(&self, alive: &BTreeSet<WorkerId>, begun: Begun) -> Vec<ShardId> {
         let rows = self.leases();
         let unfinished: BTreeSet<&ShardId> = rows.iter().filter(|row| !row.is_finished()).map(|r| &r.shard).collect();
         let ready = rows.iter().filter(|lease| {
@@ -302,12 +319,13 @@ impl Laws {
         });
         let state = self.state();
         let serves = |lease: &Lease, life: &Life| {
-            let begun = life.messages.len() > 1 || (life.messages.len() == 1 && !life.busy);
+            let answered = life.messages.len() > 1 || (life.messages.len() == 1 && !life.busy);
+            let begun = answered || (begun == Begun::Told && life.messages.len() == 1);
             let leaving = matches!(life.messages.last().map(String::as_str), Some("leaseLost" | "shutdownRequested"));
             life.shard == lease.shard && !life.over && begun && !leaving && alive.contains(&life.worker)
         };
-        let mut ready = ready.filter(|lease| !state.lives.iter().any(|life| serves(lease, life)));
-        if rows.is_empty() { Some(ShardId::new("the table")) } else { ready.next().map(|lease| lease.shard.clone()) }
+        let unserved = ready.filter(|lease| !state.lives.iter().any(|life| serves(lease, life)));
+        unserved.map(|lease| lease.shard.clone()).collect()
     }
 
     /// A record that nobody was given yet.

@@ -1,14 +1,16 @@
 //! Single courses with tight bounds.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use multilangd::lease::memory::faults::{Fault, Operation};
-use multilangd::types::WorkerId;
+use multilangd::types::{ShardId, WorkerId};
 use tokio::time::Instant;
 
 use crate::child::Manners;
 use crate::in_paused_time;
-use crate::world::{F, Voice, World};
+use crate::laws::Begun;
+use crate::world::{F, Home, Voice, World};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Looks, the start of a child, the watch of a test.
@@ -150,6 +152,57 @@ fn a_planned_stop_of_any_worker_stalls_no_shard_for_two_seconds_and_repeats_noth
             world.until_delivered(SECOND * 5).await;
             assert_eq!(world.laws.repeated(), 0);
             finish(world).await;
+        }
+    });
+}
+
+/// The longest time for which a shard has no child that is given records, in the next `time`.
+async fn longest_stall(world: &mut World, time: Duration) -> (Duration, String) {
+    const STEP: Duration = Duration::from_millis(50);
+    let mut stalls: BTreeMap<ShardId, Duration> = BTreeMap::new();
+    let (mut longest, begin) = ((Duration::ZERO, String::new()), Instant::now());
+    while begin.elapsed() < time {
+        let alive = world.workers.iter().map(|worker| worker.name.clone()).collect();
+        let unserved = world.laws.all_unserved(&alive, Begun::Told);
+        stalls.retain(|shard, _| unserved.contains(shard));
+        for shard in unserved {
+            let stall = stalls.entry(shard.clone()).or_default();
+            *stall += STEP;
+            longest = longest.max((*stall, shard.to_string()));
+        }
+        world.pass(STEP).await;
+    }
+    longest
+}
+
+#[test]
+fn workers_that_leave_nearly_together_stall_no_shard_for_two_seconds() {
+    in_paused_time(async {
+        for home in [Home::OneTable, Home::ThreeTables] {
+            for (first, second) in [(0, 1), (2, 1), (0, 2)] {
+                for (gap, busy) in [(0, false), (150, true), (400, true)] {
+                    let case = format!("{home:?}: {first}, and {second} {gap} ms later, busy: {busy}");
+                    let mut world = World::new(1, 9, Voice::Quiet);
+                    world.in_old_tables(home).await;
+                    for index in 0..3 {
+                        // The children of the second one to leave may be slow, and it stays until they have done.
+                        let hangs = u32::from(busy && index == second);
+                        world.start(Manners { hangs, hang: SECOND * 6, ..brisk() });
+                        world.pass(SECOND * 75).await;
+                    }
+                    world.until_served(SECOND).await;
+                    world.put(60);
+                    world.pass(SECOND * 2).await;
+                    let late = world.workers[second].name.clone();
+                    world.stop(first);
+                    world.pass(Duration::from_millis(gap)).await;
+                    let second = world.workers.iter().position(|worker| worker.name == late).unwrap();
+                    world.stop(second);
+                    let (stall, shard) = longest_stall(&mut world, F * 2).await;
+                    assert!(stall < SECOND * 2, "{case}: {shard} for {stall:?}");
+                    finish(world).await;
+                }
+            }
         }
     });
 }

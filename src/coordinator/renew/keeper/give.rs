@@ -24,7 +24,7 @@ impl<S: LeaseStore + ?Sized> Keeper<S> {
             };
             match written {
                 Ok(Written::Yes(row)) if next.is_none() && row.owner.is_some() => self.lease = row,
-                Ok(Written::Yes(_)) => return,
+                Ok(Written::Yes(row)) => return self.heirs.gave(&row),
                 Ok(Written::No(seen)) => match seen.filter(|row| row.actual_owner() == Some(&self.me)) {
                     Some(row) => self.lease = *row, // a handoff began or ended meanwhile
                     None => return,
