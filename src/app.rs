@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -15,7 +15,7 @@ use crate::child::process::{Leash, ProcessLauncher};
 use crate::child::{ChildLauncher, LaunchError};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{
-    Compatibility, Config, Environment, LoadError, OnPoison, Origin, Retrieval, buffer_bytes_within, load,
+    Compatibility, Config, DeadLetters, Environment, LoadError, OnPoison, Origin, Retrieval, buffer_bytes_within, load,
 };
 use crate::consumer::Shared;
 use crate::coordinator::Fleet;
@@ -24,7 +24,8 @@ use crate::coordinator::start::StartError;
 use crate::host::machine::Machine;
 use crate::host::memory;
 use crate::lease::dynamodb::DynamoDbStore;
-use crate::poison::letter;
+use crate::poison::file::{LetterFile, validate};
+use crate::poison::target::Target;
 use crate::progress::Progress;
 use crate::retrieval::RecordSource;
 use crate::retrieval::budget::Budget;
@@ -143,10 +144,8 @@ pub fn one_line(error: &anyhow::Error) -> String {
 /// It could not begin, or a child failed. Everything that was taken is given back.
 pub async fn serve(config: Config, progress: Arc<dyn Progress>, stop: CancellationToken) -> anyhow::Result<()> {
     ProcessLauncher::new(config.command.clone()).validate()?;
-    if let OnPoison::DeadLetter { file } = &config.processing.on_poison {
-        letter::validate(file).with_context(|| {
-            format!("multilangd.deadLetterFile `{}` cannot be written; correct the path or its rights", file.display())
-        })?;
+    if let OnPoison::DeadLetter(target @ DeadLetters::File(path)) = &config.processing.on_poison {
+        validate(path).with_context(|| format!("{target} cannot be written; correct the path or its rights"))?;
     }
     let clients = tokio::select! {
         biased;
@@ -184,6 +183,7 @@ pub async fn serve_with(
 async fn build(config: Config, clients: aws::Clients, progress: Arc<dyn Progress>) -> anyhow::Result<Worker> {
     let launcher = launcher(&config)?;
     info!("Using workerId: {}", config.worker_id);
+    let dead_letters = dead_letters(&config.processing.on_poison, &clients)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let listing = (config.coordination.list_shards_backoff, config.coordination.max_list_shards_retries);
     let kinesis = Kinesis::new(clients.kinesis, config.stream_name.clone(), clients.region);
@@ -218,9 +218,22 @@ async fn build(config: Config, clients: aws::Clients, progress: Arc<dyn Progress
         read_ahead: PrefetchLimits::of(&config.retrieval, budget(config.buffer_bytes)),
         ended: Notify::new(),
         processing: config.processing.clone(),
+        dead_letters,
     };
     let consumers = Arc::new(consumers);
     Ok(Worker { fleet, consumers, grace: config.processing.shutdown_grace })
+}
+
+/// What keeps dead letters, where they are asked for.
+fn dead_letters(on_poison: &OnPoison, clients: &aws::Clients) -> anyhow::Result<Option<Arc<dyn Target>>> {
+    Ok(match (on_poison, &clients.dead_letters) {
+        (OnPoison::Stop | OnPoison::Skip, _) => None,
+        (OnPoison::DeadLetter(DeadLetters::File(path)), _) => Some(Arc::new(LetterFile::new(path.clone()))),
+        (OnPoison::DeadLetter(_), Some(keeper)) => Some(keeper.clone()),
+        (OnPoison::DeadLetter(target), None) => {
+            bail!("{target} is not there in a demo; write dead letters to a file (multilangd.deadLetterFile)")
+        }
+    })
 }
 
 /// What all shards may keep in memory together.

@@ -11,6 +11,7 @@ mod bean;
 mod clients;
 mod core;
 mod credentials;
+pub mod dead_letters;
 mod effective;
 pub mod environment;
 pub mod keys;
@@ -32,6 +33,7 @@ pub mod uri;
 pub mod values;
 mod worker_id;
 
+pub use dead_letters::DeadLetters;
 pub use effective::SAFE_GRACE;
 pub use environment::Environment;
 pub use origin::{Origin, Setting};

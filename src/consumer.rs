@@ -13,6 +13,7 @@ use crate::child::ChildLauncher;
 use crate::clock::Clock;
 use crate::config::{Compatibility, Processing};
 use crate::lease::LeaseStore;
+use crate::poison::target::Target;
 use crate::progress::Progress;
 use crate::retrieval::RecordSource;
 use crate::retrieval::prefetch::PrefetchLimits;
@@ -47,6 +48,8 @@ pub struct Shared {
     pub clock: Arc<dyn Clock>,
     /// Settings.
     pub processing: Processing,
+    /// Where poison is written down, if it is (`multilangd.onPoison = deadLetter`).
+    pub dead_letters: Option<Arc<dyn Target>>,
     /// Longest wait between two looks at a parent's lease.
     pub parent_poll: Duration,
     /// Whether Java's ways are wanted where ours are safer.

@@ -2,7 +2,7 @@
 //!
 //! A child that fails again and again in the same batch is given smaller and smaller parts of it, a fresh child each
 //! time, until one record fails alone, and that as often as a daemon would give a child. Nothing is set aside on less
-//! than that, and nothing without a trace ([`letter`]). Checkpoints stay the child's: a record that was set aside is
+//! than that, and nothing without a trace ([`letter`], which a [`target`] keeps). Checkpoints stay the child's: a record that was set aside is
 //! passed when the child checkpoints one that lies behind it; until then it would be met, and traced, again.
 
 use std::collections::BTreeSet;
@@ -11,7 +11,9 @@ use std::num::NonZeroU32;
 use crate::record::Record;
 use crate::types::{Checkpoint, ExtendedSequenceNumber};
 
+pub mod file;
 pub mod letter;
+pub mod target;
 
 /// Searches that may begin before a checkpoint moves. It bounds what is set aside in an outage, in which every record
 /// looks like poison, and lets a few bad records stand side by side.

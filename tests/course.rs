@@ -135,6 +135,7 @@ impl Course {
             kinesis: self.kinesis.clone(),
             dynamodb: aws_sdk_dynamodb::Client::new(&local_config(&self.backend.dynamodb_url())),
             region: LOCAL_REGION.to_owned(),
+            dead_letters: None,
         };
         let (witness, stop) = (Arc::new(Witness::default()), CancellationToken::new());
         let work = Box::pin(serve_with(config, clients, witness.clone(), stop.clone()));

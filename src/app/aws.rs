@@ -9,16 +9,18 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
 
 use crate::clock::SystemClock;
-use crate::config::Config;
 use crate::config::retries::Retries;
+use crate::config::{Config, OnPoison};
 
 mod clock_watch;
 mod credentials;
 mod http;
+pub mod letters;
 
 use clock_watch::ClockWatch;
 use credentials::{Source, with_credentials};
 use http::HttpClients;
+use letters::{Keeper, Means};
 
 /// Limit of one look at the instance metadata service, which is not there outside EC2.
 const METADATA_LIMIT: Duration = Duration::from_secs(2);
@@ -34,6 +36,8 @@ pub struct Clients {
     pub dynamodb: aws_sdk_dynamodb::Client,
     /// Where both are.
     pub region: String,
+    /// The service that keeps dead letters, if one does.
+    pub dead_letters: Option<Arc<Keeper>>,
 }
 
 impl Clients {
@@ -82,10 +86,19 @@ impl Clients {
         }
         let watch = ClockWatch::new(Arc::new(SystemClock), config.coordination.worker_metrics_interval);
         let for_dynamodb = for_dynamodb.interceptor(watch);
+        let reader = aws_sdk_kinesis::Client::from_conf(for_kinesis.build());
+        let dead_letters = match &config.processing.on_poison {
+            OnPoison::Stop | OnPoison::Skip => None,
+            OnPoison::DeadLetter(target) => {
+                let means = Means { base: kinesis, http, region: region.clone(), kinesis: reader.clone() };
+                Keeper::new(target, &means)?.map(Arc::new)
+            }
+        };
         Ok(Self {
-            kinesis: aws_sdk_kinesis::Client::from_conf(for_kinesis.build()),
+            kinesis: reader,
             dynamodb: aws_sdk_dynamodb::Client::from_conf(for_dynamodb.build()),
             region,
+            dead_letters,
         })
     }
 }

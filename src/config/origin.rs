@@ -317,7 +317,7 @@ mod tests {
                     || has_none
                     || at_run_time
                     || unused.contains(&setting.key)
-                    || setting.key == "multilangd.deadLetterFile"
+                    || setting.key.starts_with("multilangd.deadLetter")
                     || setting.key.contains("onsumer"),
                 "{} has no value",
                 setting.key

@@ -1,8 +1,8 @@
 //! Keys of our own, all under `multilangd.`, which the Java daemon ignores silently: one file serves a mixed fleet.
 
 use std::num::NonZeroU32;
-use std::path::PathBuf;
 
+use super::dead_letters::{self, DeadLetters};
 use super::environment::Environment;
 use super::report::{Report, Stage};
 use super::values;
@@ -39,8 +39,6 @@ pub enum WhenChildFails {
 
 /// `stop` (default), `skip` or `deadLetter`: what becomes of a record that no child survives.
 pub(super) const ON_POISON: &str = "multilangd.onPoison";
-/// The file for `deadLetter`.
-pub(super) const DEAD_LETTER_FILE: &str = "multilangd.deadLetterFile";
 
 /// What becomes of a record that no child survives (`multilangd.onPoison`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,10 +49,7 @@ pub enum OnPoison {
     /// It is looked for, named in the log, and left out.
     Skip,
     /// It is looked for, written down with its data, and left out.
-    DeadLetter {
-        /// `multilangd.deadLetterFile`.
-        file: PathBuf,
-    },
+    DeadLetter(DeadLetters),
 }
 
 /// Bytes that all shards of the process may keep together, read ahead and in work. Default: [`buffer_bytes_within`]
@@ -156,7 +151,8 @@ impl Own {
             }
         };
         let child_restart_limit = restart_limit(value_of(CHILD_RESTART_LIMIT), report);
-        let on_poison = on_poison((value_of(ON_POISON), value_of(DEAD_LETTER_FILE)), when_child_fails, report);
+        let targets: Vec<_> = dead_letters::KEYS.into_iter().filter_map(|key| Some((key, value_of(key)?))).collect();
+        let on_poison = on_poison(value_of(ON_POISON), &targets, when_child_fails, report);
         let buffer_bytes = value_of(BUFFER_BYTES).and_then(|text| buffer_bytes(text, report));
         Self {
             compatibility,
@@ -191,28 +187,27 @@ fn buffer_bytes(text: &str, report: &mut Report) -> Option<usize> {
 
 /// Poison is found by starting children again, so nobody looks for it where the first failure ends the daemon.
 fn on_poison(
-    (poison, file): (Option<&str>, Option<&str>),
+    poison: Option<&str>,
+    targets: &[(&'static str, &str)],
     when_child_fails: WhenChildFails,
     report: &mut Report,
 ) -> OnPoison {
-    let on_poison = match (poison, file) {
-        (None | Some("stop"), _) => OnPoison::Stop,
-        (Some("skip"), _) => OnPoison::Skip,
-        (Some("deadLetter"), Some(file)) if !file.is_empty() => OnPoison::DeadLetter { file: file.into() },
-        (Some("deadLetter"), _) => {
-            let message = format!("`{ON_POISON} = deadLetter` needs `{DEAD_LETTER_FILE}`; give the path of a file");
-            report.fault(Stage::Load, ON_POISON, message);
-            OnPoison::Stop
+    let on_poison = match poison {
+        None | Some("stop") => OnPoison::Stop,
+        Some("skip") => OnPoison::Skip,
+        Some("deadLetter") => {
+            let target = dead_letters::read(targets, &format!("{ON_POISON} = deadLetter"), report);
+            target.map_or(OnPoison::Stop, OnPoison::DeadLetter)
         }
-        (Some(other), _) => {
-            let expected = "stop, skip or deadLetter (to a file; queues, buckets and streams are not supported)";
-            refuse(ON_POISON, other, expected, report);
+        Some(other) => {
+            refuse(ON_POISON, other, "stop, skip or deadLetter", report);
             OnPoison::Stop
         }
     };
-    if file.is_some() && poison != Some("deadLetter") {
-        let message = format!("`{DEAD_LETTER_FILE}`: has no effect without `{ON_POISON} = deadLetter`");
-        report.warn(DEAD_LETTER_FILE, message);
+    if poison != Some("deadLetter") {
+        for (key, _) in targets {
+            report.warn(key, format!("`{key}`: has no effect without `{ON_POISON} = deadLetter`"));
+        }
     }
     if on_poison != OnPoison::Stop && when_child_fails == WhenChildFails::Exit {
         let message = format!("`{ON_POISON}`: has no effect where a child that fails ends the daemon; `stop` is used");

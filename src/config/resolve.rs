@@ -5,6 +5,7 @@ use std::path::Path;
 use super::bean::{self, Bean, CLIENTS, Context};
 use super::clients;
 use super::core::{self, Names};
+use super::dead_letters::{self, DeadLetters};
 use super::effective;
 use super::environment::Defaults;
 use super::keys::{self, Honoured, Key, Kind};
@@ -13,7 +14,9 @@ use super::own::Own;
 use super::report::{Report, Stage};
 use super::resolved::{Daemon, Resolved};
 use super::unknown::{self, OWN};
-use super::{Compatibility, Config, Environment, Fault, LoadError, Warning, arn, order, properties, retries, values};
+use super::{
+    Compatibility, Config, Environment, Fault, LoadError, OnPoison, Warning, arn, order, properties, retries, values,
+};
 
 /// A usable configuration and what was odd on the way.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,6 +71,13 @@ pub fn load_bytes(bytes: &[u8], path: &Path, environment: &Environment) -> Resul
     }
     let bean = apply_all(&entries, &defaults, strict, &mut report);
     let names = required(&bean, &mut report);
+    if let OnPoison::DeadLetter(DeadLetters::Stream(target)) = &own.on_poison
+        && dead_letters::is_read(target, &names.stream, bean.text("streamArn").map(values::trim))
+    {
+        let key = dead_letters::STREAM;
+        let message = format!("`{key} = {}`: the stream that is read; letters need one of their own", target.name);
+        report.fault(Stage::Load, key, message);
+    }
     let daemon = daemon(&entries, &mut report);
     let clients = clients::clients(&bean, &defaults, &mut report);
     let resolved = Resolved {

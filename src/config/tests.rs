@@ -212,21 +212,52 @@ fn poison_is_looked_for_only_where_the_file_says_so_and_children_are_started_aga
     assert_eq!(policy(""), OnPoison::Stop);
     assert_eq!(policy("multilangd.onPoison = stop"), OnPoison::Stop);
     assert_eq!(policy("multilangd.onPoison = skip"), OnPoison::Skip);
-    assert_eq!(policy(letters), OnPoison::DeadLetter { file: "/tmp/dead.jsonl".into() });
+    assert_eq!(policy(letters), OnPoison::DeadLetter(DeadLetters::File("/tmp/dead.jsonl".into())));
     assert_eq!(policy(&format!("{letters}\nmultilangd.childFailure = exit")), OnPoison::Stop);
-    for (lines, told) in [
-        ("multilangd.onPoison = deadLetter", "needs `multilangd.deadLetterFile`"),
-        ("multilangd.onPoison = deadLetter\nmultilangd.deadLetterFile =", "needs `multilangd.deadLetterFile`"),
-        ("multilangd.onPoison = sqs", "expected stop, skip or deadLetter (to a file; queues, buckets"),
-    ] {
-        let fault = &refused(lines).faults[0];
-        assert!(fault.message.contains(told), "{fault}");
-    }
+    let fault = &refused("multilangd.onPoison = sqs").faults[0];
+    assert!(fault.message.contains("expected stop, skip or deadLetter"), "{fault}");
     for (lines, told) in [
         ("multilangd.deadLetterFile = x", "has no effect without `multilangd.onPoison = deadLetter`"),
+        ("multilangd.deadLetterS3 = s3://abc", "`multilangd.deadLetterS3`: has no effect without"),
         ("multilangd.onPoison = skip\nmultilangd.childFailure = exit", "has no effect where a child that fails ends"),
     ] {
         assert!(warnings(lines).iter().any(|said| said.contains(told)), "{lines}: {:?}", warnings(lines));
+    }
+}
+
+#[test]
+fn letters_go_to_the_one_place_that_the_file_names() {
+    let letters = |line: &str| format!("multilangd.onPoison = deadLetter\n{line}");
+    let arn = "arn:aws:kinesis:eu-west-1:123456789012:stream/letters";
+    for (key, value) in [
+        ("multilangd.deadLetterFile", "/tmp/dead.jsonl"),
+        ("multilangd.deadLetterQueue", "https://sqs.eu-west-1.amazonaws.com/123456789012/dead.fifo"),
+        ("multilangd.deadLetterS3", "s3://bucket/poison/"),
+        ("multilangd.deadLetterStream", "letters"),
+        ("multilangd.deadLetterStream", arn),
+    ] {
+        let loaded = with(&letters(&format!("{key} = {value}")));
+        let OnPoison::DeadLetter(target) = loaded.config.processing.on_poison else { panic!("{key}") };
+        assert_eq!((target.key(), target.value().as_str()), (key, value));
+        assert_eq!(loaded.warnings, []);
+        let shown = loaded.settings.iter().filter(|setting| setting.key.starts_with("multilangd.deadLetter"));
+        let shown: Vec<_> = shown.filter(|setting| !setting.value.is_null()).collect();
+        assert!(shown.len() == 1 && shown[0].key == key && shown[0].value == value, "{shown:?}");
+    }
+    let both = "multilangd.deadLetterFile = x\nmultilangd.deadLetterS3 = s3://bucket";
+    let many =
+        "`multilangd.deadLetterFile` and `multilangd.deadLetterS3` are given, and letters go to one place; remove all";
+    for (lines, told) in [
+        ("", "needs a place for letters; give one of multilangd.deadLetterFile, multilangd.deadLetterQueue,"),
+        (both, many),
+        ("multilangd.deadLetterFile =", "expected the path of a file"),
+        ("multilangd.deadLetterQueue = dead", "`multilangd.deadLetterQueue = dead`: expected the URL of a queue"),
+        ("multilangd.deadLetterS3 = bucket", "expected s3://BUCKET/PREFIX/"),
+        ("multilangd.deadLetterStream = a b", "expected the name of a stream"),
+        ("multilangd.deadLetterStream = stream1", "the stream that is read; letters need one of their own"),
+    ] {
+        let faults = refused(&letters(lines)).faults;
+        assert!(faults.len() == 1 && faults[0].message.contains(told), "{lines}: {faults:?}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! Keys that are not in the table: ignored with a warning, fatal as in the reference, or a typo in one of ours.
 
 use super::bean::CLIENTS;
+use super::dead_letters;
 use super::keys::{self, KEYS, Key, Kind};
 use super::leaf;
 use super::own;
@@ -11,14 +12,17 @@ const NO_DIMENSIONS: &str =
 /// Our own prefix; the Java daemon ignores such keys silently.
 pub(super) const OWN_PREFIX: &str = "multilangd.";
 /// Our own keys.
-pub(super) const OWN: [&str; 8] = [
+pub(super) const OWN: [&str; 11] = [
     own::COMPATIBILITY,
     own::PROTOCOL_LEVEL,
     own::CHECKPOINT_AT_SHARD_END,
     own::CHILD_FAILURE,
     own::CHILD_RESTART_LIMIT,
     own::ON_POISON,
-    own::DEAD_LETTER_FILE,
+    dead_letters::FILE,
+    dead_letters::QUEUE,
+    dead_letters::S3,
+    dead_letters::STREAM,
     own::BUFFER_BYTES,
 ];
 

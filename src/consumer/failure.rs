@@ -1,7 +1,6 @@
 //! Why a shard's consumer could not go on, in sentences for the operator.
 
 use std::num::NonZeroU32;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::child::message::Action;
@@ -109,16 +108,16 @@ pub enum Failure {
     },
     /// A record that was to be set aside could not be written down, so it was not.
     #[error(
-        "poison record `{place}` of shard `{shard}` could not be written to multilangd.deadLetterFile `{}`: {source}; \
-         make room or correct the path", file.display()
+        "poison record `{place}` of shard `{shard}` could not be written to {target}: {source}; make room or correct the \
+         path"
     )]
     NoDeadLetter {
         /// The shard.
         shard: ShardId,
         /// Sequence number of the record, and its place in its aggregate.
         place: String,
-        /// The file.
-        file: PathBuf,
+        /// Key and value that name where to.
+        target: String,
         /// What the system said.
         source: std::io::Error,
     },

@@ -13,6 +13,7 @@ use tracing::{error, warn};
 
 use crate::config::{Compatibility, OnPoison, WhenChildFails};
 use crate::consumer::attempts::{Attempts, Life, Next, RESTART};
+use crate::consumer::poison::Trace;
 use crate::consumer::task::ShardTask;
 use crate::consumer::{Failure, Outcome, Shared, Stops, poison};
 use crate::coordinator::Assignment;
@@ -115,8 +116,10 @@ impl Lives {
                 return Ok(self.anew(times));
             }
             Finding::Poison(record, times) => {
-                poison::trace(&self.shared, shard, &record, times, &cause).await?;
-                if let Ok(place) = record.place() {
+                self.enter(ShardState::Restarting);
+                let called = self.until_called();
+                let trace = poison::trace(&self.shared, shard, &record, (times, &cause), called).await?;
+                if let (Trace::Lasts, Ok(place)) = (trace, record.place()) {
                     self.hunt.set_aside(place);
                 }
                 self.anew(NonZeroU32::MIN);
@@ -149,10 +152,17 @@ impl Lives {
         self.enter(ShardState::Restarting);
         tokio::select! {
             biased;
+            () = self.until_called() => {}
+            () = sleep(wait) => {}
+        }
+    }
+
+    async fn until_called(&self) {
+        tokio::select! {
+            biased;
             () = self.stops.now.cancelled() => {}
             () = self.stops.gracefully.cancelled() => {}
             _ = self.held.until_called_for() => {}
-            () = sleep(wait) => {}
         }
     }
 

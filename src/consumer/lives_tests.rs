@@ -9,6 +9,9 @@ use crate::coordinator::testing::{F, beside, lease, load_row, row, shard, worker
 use crate::lease::{LeaseStore, StateStore};
 use crate::types::Checkpoint;
 
+#[path = "lives_poison_tests.rs"]
+mod poison;
+
 const SECOND: Duration = Duration::from_secs(1);
 /// Longest wait of all lives of a shard that fails until the limit of five.
 const ALL_WAITS: Duration = Duration::from_secs(1 + 2 + 4 + 8);
@@ -277,75 +280,4 @@ async fn a_child_that_fails_when_its_lease_is_lost_has_no_successor() {
     scene.ground.table.faults().cut(SECOND * 600);
     assert!(matches!(scene.outcome().await, Outcome::LeaseGone));
     assert_eq!(scene.nursery.births(), 1);
-}
-
-/// Children that die of the records whose data says so.
-fn allergic(bad: &[String]) -> impl Fn(usize, &str) -> Vec<Say> + Send + Sync + 'static {
-    let bad = bad.to_vec();
-    move |life, told| {
-        let dies = told.split(' ').skip(1).any(|number| bad.iter().any(|bad| bad == number));
-        let action = told.split(' ').next().unwrap_or_default();
-        if dies { vec![Say::End] } else { obedient(life, action) }
-    }
-}
-
-fn given(nursery: &Nursery) -> std::collections::BTreeSet<String> {
-    let lives = (0..nursery.births()).flat_map(|life| {
-        let heard = nursery.heard(life);
-        let survived = heard.windows(2).filter(|two| two[1].starts_with("checkpoint stored")).map(|two| two[0].clone());
-        survived.collect::<Vec<_>>()
-    });
-    lives
-        .filter_map(|line| line.strip_prefix("processRecords ").map(str::to_owned))
-        .flat_map(|line| line.split(' ').map(str::to_owned).collect::<Vec<_>>())
-        .collect()
-}
-
-#[tokio::test(start_paused = true)]
-async fn poison_is_found_written_down_and_left_out_where_that_is_asked_for() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("dead.jsonl");
-    for policy in [OnPoison::Skip, OnPoison::DeadLetter { file: file.clone() }] {
-        let mut ground = Ground::new();
-        ground.processing.on_poison = policy.clone();
-        let numbers: Vec<String> = (0..25).map(|_| ground.put()).collect();
-        let bad = [numbers[3].clone(), numbers[4].clone(), numbers[24].clone()];
-        ground.stream.split(&shard(0)).unwrap();
-        let mut scene = begin(ground, Nursery::new_hearing(allergic(&bad)));
-        let outcome = scene.outcome().await;
-        assert!(matches!(outcome, Outcome::Finished), "{outcome:?}");
-        let good = numbers.iter().filter(|number| !bad.contains(number)).cloned().collect();
-        assert_eq!(given(&scene.nursery), good, "{policy:?}");
-    }
-    let text = std::fs::read_to_string(&file).unwrap();
-    let letters: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(letters.len(), 3);
-    for letter in letters {
-        assert_eq!((&letter["stream"], &letter["shard"]), (&"words".into(), &"shardId-000000000000".into()));
-        assert_eq!((&letter["attempts"], &letter["data"]), (&5.into(), &"ZGF0YQ==".into()));
-        assert!(letter["error"].as_str().unwrap().contains("oh no"), "{letter}");
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn poison_stops_the_shard_unless_something_else_is_asked_for() {
-    let ground = Ground::new();
-    let bad = [ground.put()];
-    let mut scene = begin(ground, Nursery::new_hearing(allergic(&bad)));
-    assert!(matches!(scene.outcome().await, Outcome::Failed(Failure::GaveUp { .. })));
-    assert_eq!(scene.nursery.births(), 5);
-}
-
-#[tokio::test(start_paused = true)]
-async fn poison_that_cannot_be_written_down_is_not_left_out() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut ground = Ground::new();
-    ground.processing.on_poison = OnPoison::DeadLetter { file: folder.path().to_owned() };
-    let bad = [ground.put()];
-    ground.put();
-    let mut scene = begin(ground, Nursery::new_hearing(allergic(&bad)));
-    let outcome = scene.outcome().await;
-    let Outcome::Failed(failure @ Failure::NoDeadLetter { .. }) = &outcome else { panic!("{outcome:?}") };
-    assert!(failure.to_string().contains("multilangd.deadLetterFile"), "{failure}");
-    assert!(given(&scene.nursery).is_empty() && scene.owner().is_none());
 }

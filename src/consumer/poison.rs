@@ -1,42 +1,93 @@
 //! Sets a poison record aside: first its trace, then the shard goes on without it.
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
+use tokio::time::sleep;
 use tracing::error;
 
+use crate::backoff::Backoff;
 use crate::config::OnPoison;
 use crate::consumer::{Failure, Shared};
-use crate::poison::letter::{Letter, append};
+use crate::poison::letter::Letter;
+use crate::poison::target::{NotStored, Target};
 use crate::record::Record;
 use crate::types::ShardId;
 
-/// Returns when the trace is where it lasts.
+/// Between two tries of a letter; a minute is little beside the life of a record in its stream.
+const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+
+/// What became of the trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trace {
+    /// It lasts; the record may be left out.
+    Lasts,
+    /// The shard was called for before it did; the record must not be left out.
+    CutShort,
+}
+
+/// Returns when the trace is where it lasts, however often that has to be tried, or when `called` does.
 ///
 /// # Errors
-/// It is not; the record must not be left out.
+/// It is not, and trying again is of no use.
 pub(super) async fn trace(
     shared: &Shared,
     shard: &ShardId,
     record: &Record,
-    attempts: NonZeroU32,
-    cause: &str,
-) -> Result<(), Failure> {
+    (attempts, cause): (NonZeroU32, &str),
+    called: impl Future<Output = ()>,
+) -> Result<Trace, Failure> {
     let (sequence, sub, key) = (record.sequence.as_str(), record.sub, record.partition_key.as_str());
-    match &shared.processing.on_poison {
-        OnPoison::Stop | OnPoison::Skip => {
-            error!(%shard, sequence, sub, partition_key = key, arrival = record.arrival_millis, %attempts, error = cause,
-                "poison record is left out: no child survives it (multilangd.onPoison = skip)");
+    let OnPoison::DeadLetter(named) = &shared.processing.on_poison else {
+        error!(%shard, sequence, sub, partition_key = key, arrival = record.arrival_millis, %attempts, error = cause,
+            "poison record is left out: no child survives it (multilangd.onPoison = skip)");
+        return Ok(Trace::Lasts);
+    };
+    let failed = |source| {
+        let (shard, place) = (shard.clone(), format!("{sequence}.{sub}"));
+        Failure::NoDeadLetter { shard, place, target: named.to_string(), source }
+    };
+    let Some(target) = &shared.dead_letters else {
+        return Err(failed(std::io::Error::other("nobody keeps letters; this is a bug, please report it")));
+    };
+    let (time, stream) = (shared.clock.now(), shared.stream.as_str());
+    let letter = Letter { time, stream, shard, record, attempts, error: cause };
+    let stored = tokio::select! {
+        biased;
+        stored = store(&**target, &letter, named) => stored,
+        () = called => return Ok(Trace::CutShort),
+    };
+    match stored {
+        Ok(tries) => {
+            error!(%shard, sequence, sub, partition_key = key, %attempts, target = %named, tries, error = cause,
+                "poison record is set aside as a dead letter: no child survives it");
+            Ok(Trace::Lasts)
         }
-        OnPoison::DeadLetter { file } => {
-            let (time, stream) = (shared.clock.now(), shared.stream.as_str());
-            let letter = Letter { time, stream, shard, record, attempts, error: cause };
-            if let Err(source) = append(file, letter.line()).await {
-                let place = format!("{sequence}.{sub}");
-                return Err(Failure::NoDeadLetter { shard: shard.clone(), place, file: file.clone(), source });
-            }
-            error!(%shard, sequence, sub, partition_key = key, %attempts, file = %file.display(), error = cause,
-                "poison record is set aside in the dead-letter file: no child survives it");
-        }
+        Err(source) => Err(failed(source)),
     }
-    Ok(())
+}
+
+/// Stores the letter; how many tries that took. One line tells that it has to be tried again, however often.
+async fn store(
+    target: &dyn Target,
+    letter: &Letter<'_>,
+    named: &impl std::fmt::Display,
+) -> Result<u32, std::io::Error> {
+    let mut tries = 1;
+    loop {
+        match target.store(letter).await {
+            Ok(()) => return Ok(tries),
+            Err(NotStored::ForGood(error)) => return Err(error),
+            Err(NotStored::Yet(error)) if tries == 1 => {
+                let Letter { shard, record, .. } = letter;
+                error!(%shard, sequence = record.sequence.as_str(), target = %named, error,
+                    "dead letter cannot be stored; this shard tries on and waits for it, others run on");
+            }
+            Err(NotStored::Yet(error)) => {
+                tracing::debug!(shard = %letter.shard, tries, error, "dead letter still not stored")
+            }
+        }
+        sleep(RETRY.jittered(tries)).await;
+        tries = tries.saturating_add(1);
+    }
 }

@@ -21,6 +21,7 @@ use crate::coordinator::renew::keeper::Keeper;
 use crate::coordinator::testing::{F, NOW, worker};
 use crate::lease::Lease;
 use crate::lease::memory::MemoryStore;
+use crate::poison::target::Target;
 use crate::progress::Unwatched;
 use crate::retrieval::polling::PollingSource;
 use crate::retrieval::prefetch::PrefetchLimits;
@@ -220,6 +221,7 @@ pub(crate) struct Ground {
     pub(crate) stream: Arc<MemoryStream>,
     pub(crate) keepers: JoinSet<()>,
     pub(crate) processing: Processing,
+    pub(crate) dead_letters: Option<Arc<dyn Target>>,
     pub(crate) compatibility: Compatibility,
     pub(crate) clock: Arc<PausedClock>,
 }
@@ -245,6 +247,7 @@ impl Ground {
             stream,
             keepers: JoinSet::new(),
             processing,
+            dead_letters: None,
             compatibility: Compatibility::Safe,
             clock,
         }
@@ -279,6 +282,7 @@ impl Ground {
             stream: "words".to_owned(),
             clock: self.clock.clone(),
             processing: self.processing.clone(),
+            dead_letters: self.dead_letters.clone(),
             compatibility: self.compatibility,
             parent_poll: Duration::from_secs(10),
             read_ahead: PrefetchLimits::POLLING,

@@ -113,8 +113,12 @@ async fn show(args: DemoArgs) -> anyhow::Result<i32> {
     create_stream(&stage.kinesis, &config.stream_name, SHARDS).await?;
     let ledger = Arc::new(Ledger::default());
     let stop = CancellationToken::new();
-    let clients =
-        Clients { kinesis: stage.kinesis.clone(), dynamodb: stage.dynamodb.clone(), region: LOCAL_REGION.to_owned() };
+    let clients = Clients {
+        kinesis: stage.kinesis.clone(),
+        dynamodb: stage.dynamodb.clone(),
+        region: LOCAL_REGION.to_owned(),
+        dead_letters: None,
+    };
     let mut daemon = std::pin::pin!(serve_with(config.clone(), clients, ledger.clone(), stop.clone()));
     let course = Course { stage: &stage, config: &config, ledger: &ledger, seconds: args.seconds };
     let ended = tokio::select! {

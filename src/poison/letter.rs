@@ -1,18 +1,18 @@
-//! The dead-letter file: what was set aside, one JSON object a line, on disk before its shard goes on.
+//! The dead letter: a record that was set aside, with its context, as one JSON object. Pure.
+//!
+//! Services take messages of a limited size, and a record in base64 with its context may be larger. Then its data goes in
+//! several letters, each complete but for the data: nothing is lost, and no shard waits for a letter that nobody takes.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::fmt::Write as _;
 use std::num::NonZeroU32;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
-use crate::record::Record;
+use crate::record::{Record, Text};
 use crate::types::{EpochMillis, ShardId};
 
-/// Its owner only: it holds customers' data.
-const MODE: u32 = 0o600;
+/// Bytes of the error that a part of a letter repeats; what else it repeats is shorter.
+const MOST_ERROR: usize = 16 << 10;
 
 /// A record that was set aside, with its context.
 #[derive(Clone, Copy, Debug)]
@@ -35,83 +35,88 @@ impl Letter<'_> {
     /// One line, with its end.
     #[must_use]
     pub fn line(&self) -> Vec<u8> {
-        let Record { data, partition_key, sequence, arrival_millis, sub, explicit_hash_key, .. } = self.record;
-        let letter = json!({
+        let mut line = self.json(self.record.data.as_str(), self.error).to_string().into_bytes();
+        line.push(b'\n');
+        line
+    }
+
+    /// The letter in ASCII, in as many parts as it takes for none to be longer than `most` bytes, which are 128 KiB at
+    /// least. Each part's data is base64 by itself; of several, each says which it is (`part` of `parts`).
+    #[must_use]
+    pub fn parts(&self, most: usize) -> Vec<String> {
+        let data = self.record.data.as_str();
+        let whole = ascii(&self.json(data, self.error));
+        if whole.len() <= most {
+            return vec![whole];
+        }
+        let error = &self.error[..self.error.floor_char_boundary(MOST_ERROR)];
+        let part = |data: &str, part: usize, parts: usize| {
+            let mut letter = self.json(data, error);
+            (letter["part"], letter["parts"]) = (json!(part), json!(parts));
+            ascii(&letter)
+        };
+        let room = most.saturating_sub(part("", usize::MAX, usize::MAX).len());
+        let size = (room / 4 * 4).max(4); // four characters of base64 are three bytes
+        let parts = data.len().div_ceil(size);
+        (0..parts)
+            .map(|index| part(&data[index * size..data.len().min((index + 1) * size)], index + 1, parts))
+            .collect()
+    }
+
+    /// Stream, shard and sequence number, with the place in its aggregate if it was in one: unique for each record.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let Self { stream, shard, record, .. } = self;
+        let place = if record.aggregated { format!(".{}", record.sub) } else { String::new() };
+        format!("{stream}/{shard}/{}{place}", record.sequence.as_str())
+    }
+
+    fn json(&self, data: &str, error: &str) -> Json {
+        let Record { partition_key, sequence, arrival_millis, sub, explicit_hash_key, .. } = self.record;
+        json!({
             "time": self.time.0,
             "stream": self.stream,
             "shard": self.shard.as_str(),
             "sequenceNumber": sequence.as_str(),
             "subSequenceNumber": sub,
             "partitionKey": partition_key.as_str(),
-            "explicitHashKey": explicit_hash_key.as_ref().map(crate::record::Text::as_str),
+            "explicitHashKey": explicit_hash_key.as_ref().map(Text::as_str),
             "approximateArrivalTimestamp": arrival_millis,
             "attempts": self.attempts,
-            "error": self.error,
-            "data": data.as_str(),
-        });
-        let mut line = letter.to_string().into_bytes();
-        line.push(b'\n');
-        line
+            "error": error,
+            "data": data,
+        })
     }
 }
 
-/// Appends a line and returns when it is on disk. Several shards, and daemons, may share a file: each waits for the
-/// others. A line that a crash cut short is ended first.
+/// The same value without a character beyond ASCII: SQS refuses some that may stand in a partition key or an error.
 ///
-/// # Errors
-/// It is not known to be on disk; a part of it may be.
-pub async fn append(file: &Path, line: Vec<u8>) -> io::Result<()> {
-    let file = file.to_owned();
-    tokio::task::spawn_blocking(move || append_now(&file, &line))
-        .await
-        .unwrap_or_else(|gone| Err(io::Error::other(gone)))
-}
-
-/// Finds out whether the file can be written, and makes it if it is not there.
-///
-/// # Errors
-/// It cannot.
-pub fn validate(file: &Path) -> io::Result<()> {
-    open(file).map(drop)
-}
-
-fn open(file: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).append(true).create(true).mode(MODE).open(file)
-}
-
-fn append_now(path: &Path, line: &[u8]) -> io::Result<()> {
-    let mut file = open(path)?;
-    file.lock()?; // until it is closed
-    let length = file.seek(SeekFrom::End(0))?;
-    if length == 0 {
-        File::open(folder(path))?.sync_all()?; // the name must last, too
-    } else {
-        let mut last = [0];
-        file.seek(SeekFrom::Start(length - 1))?;
-        file.read_exact(&mut last)?;
-        if last != *b"\n" {
-            file.write_all(b"\n")?;
+/// Source: SQS API, `SendMessage`: `#x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD | #x10000 to #x10FFFF`.
+fn ascii(value: &Json) -> String {
+    let text = value.to_string();
+    if text.is_ascii() {
+        return text;
+    }
+    let mut escaped = String::with_capacity(text.len() + 64);
+    for letter in text.chars() {
+        if letter.is_ascii() {
+            escaped.push(letter);
+            continue;
+        }
+        for unit in letter.encode_utf16(&mut [0; 2]) {
+            let _a_string_takes_all = write!(escaped, "\\u{unit:04x}");
         }
     }
-    file.write_all(line)?;
-    file.sync_all()
-}
-
-fn folder(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-        Some(_) | None => PathBuf::from("."),
-    }
+    escaped
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Text;
 
-    fn record() -> Record {
+    fn record(data: &str) -> Record {
         Record {
-            data: Text::from("aGk="),
+            data: Text::from_base64(data.to_owned().into()).unwrap(),
             partition_key: Text::from("k\"1"),
             sequence: Text::from("4968"),
             arrival_millis: Some(17),
@@ -121,49 +126,62 @@ mod tests {
         }
     }
 
+    fn letter<'a>(shard: &'a ShardId, record: &'a Record, error: &'a str) -> Letter<'a> {
+        let attempts = NonZeroU32::new(5).unwrap();
+        Letter { time: EpochMillis(99), stream: "orders", shard, record, attempts, error }
+    }
+
     #[test]
     fn a_letter_holds_the_record_and_its_context_in_one_line() {
-        let (shard, record) = (ShardId::new("shardId-000000000007"), record());
-        let letter = Letter {
-            time: EpochMillis(99),
-            stream: "orders",
-            shard: &shard,
-            record: &record,
-            attempts: NonZeroU32::new(5).unwrap(),
-            error: "it died:\n\"boom\"",
-        };
+        let (shard, record) = (ShardId::new("shardId-000000000007"), record("aGk="));
+        let letter = letter(&shard, &record, "it died:\n\"boom\"");
         let line = String::from_utf8(letter.line()).unwrap();
         assert!(line.ends_with("}\n") && line.matches('\n').count() == 1, "{line}");
-        let read: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let read: Json = serde_json::from_str(&line).unwrap();
         let expected = json!({
             "time": 99, "stream": "orders", "shard": "shardId-000000000007", "sequenceNumber": "4968",
             "subSequenceNumber": 3, "partitionKey": "k\"1", "explicitHashKey": null, "approximateArrivalTimestamp": 17,
             "attempts": 5, "error": "it died:\n\"boom\"", "data": "aGk=",
         });
         assert_eq!(read, expected);
+        assert_eq!(letter.parts(1 << 17), [line.trim_end()], "one part is the letter as it is in a file");
+        assert_eq!(letter.name(), "orders/shardId-000000000007/4968.3");
+        let alone = Record { aggregated: false, sub: 0, ..record.clone() };
+        assert_eq!(Letter { record: &alone, ..letter }.name(), "orders/shardId-000000000007/4968");
     }
 
-    #[tokio::test]
-    async fn lines_are_appended_by_many_and_a_torn_one_is_ended_first() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("dead.jsonl");
-        std::fs::write(&file, "{\"torn").unwrap();
-        let long = "x".repeat(200_000);
-        let lines = (0..8).map(|number| append(&file, format!("{number}{long}\n").into_bytes()));
-        for written in futures_util::future::join_all(lines).await {
-            written.unwrap();
+    #[test]
+    fn what_is_sent_is_ascii_and_says_the_same() {
+        let (shard, record) = (ShardId::new("shardId-000000000007"), record("aGk="));
+        let error = "\u{1b}[31m naïve \u{fffe} 🦀\u{7f}";
+        let parts = letter(&shard, &record, error).parts(1 << 17);
+        assert!(parts[0].bytes().all(|b| (0x20..=0x7f).contains(&b)), "{}", parts[0]);
+        assert_eq!(serde_json::from_str::<Json>(&parts[0]).unwrap()["error"], json!(error));
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(16))]
+
+        #[test]
+        fn no_part_is_too_long_and_together_they_are_the_record(
+            data in proptest::collection::vec(0_u8.., 0..300_000), most in (128_usize << 10)..(256 << 10),
+            error in "\\PC{0,40}", times in 1_usize..3000
+        ) {
+            let shard = ShardId::new("shardId-000000000007");
+            let record = record(&base64_simd::STANDARD.encode_to_string(&data));
+            let error = error.repeat(times);
+            let parts = letter(&shard, &record, &error).parts(most);
+            let mut found = Vec::new();
+            for (index, part) in parts.iter().enumerate() {
+                proptest::prop_assert!(part.len() <= most && part.is_ascii(), "{} of {most}", part.len());
+                let read: Json = serde_json::from_str(part).unwrap();
+                found.extend(base64_simd::STANDARD.decode_to_vec(read["data"].as_str().unwrap()).unwrap());
+                proptest::prop_assert_eq!(&read["sequenceNumber"], "4968");
+                if parts.len() > 1 {
+                    proptest::prop_assert_eq!((&read["part"], &read["parts"]), (&json!(index + 1), &json!(parts.len())));
+                }
+            }
+            proptest::prop_assert_eq!(found, data);
         }
-        let text = std::fs::read_to_string(&file).unwrap();
-        let lines: Vec<&str> = text.lines().collect();
-        assert_eq!((lines.len(), lines[0]), (9, "{\"torn"));
-        assert!(lines[1..].iter().all(|line| line.len() == long.len() + 1 && line.ends_with(&long)));
-    }
-
-    #[tokio::test]
-    async fn a_file_that_cannot_be_written_is_an_error_before_and_when_it_is_needed() {
-        let folder = tempfile::tempdir().unwrap();
-        assert!(validate(folder.path()).is_err() && append(folder.path(), b"x\n".to_vec()).await.is_err());
-        let missing = folder.path().join("no/such/dead.jsonl");
-        assert!(validate(&missing).is_err());
     }
 }

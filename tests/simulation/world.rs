@@ -257,6 +257,7 @@ impl World {
             stream: "simulated".to_owned(),
             clock: clock.clone(),
             processing: processing(),
+            dead_letters: None,
             compatibility: Compatibility::Safe,
             parent_poll: config.parent_poll_interval,
             read_ahead: PrefetchLimits::POLLING,

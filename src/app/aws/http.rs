@@ -13,7 +13,7 @@ use crate::config::Surroundings;
 use crate::config::surroundings::Proxy;
 
 /// Clients for both schemes; `None` where the SDK's own will do.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct HttpClients {
     http: Option<SharedHttpClient>,
     https: Option<SharedHttpClient>,

@@ -4,13 +4,14 @@ use serde_json::json;
 
 use super::{Defaults, Honoured, Origin, Setting};
 use crate::config::Config;
+use crate::config::dead_letters::{DeadLetters, FILE, QUEUE, S3, STREAM};
 use crate::config::own::{
-    BUFFER_BYTES, CHECKPOINT_AT_SHARD_END, CHILD_FAILURE, CHILD_RESTART_LIMIT, COMPATIBILITY, Compatibility,
-    DEAD_LETTER_FILE, ON_POISON, OnPoison, PROTOCOL_LEVEL, ProtocolLevel, WhenChildFails,
+    BUFFER_BYTES, CHECKPOINT_AT_SHARD_END, CHILD_FAILURE, CHILD_RESTART_LIMIT, COMPATIBILITY, Compatibility, ON_POISON,
+    OnPoison, PROTOCOL_LEVEL, ProtocolLevel, WhenChildFails,
 };
 
 /// In the order of the documentation.
-pub(super) fn settings(config: &Config, defaults: &Defaults<'_>, entries: &[(String, String)]) -> [Setting; 8] {
+pub(super) fn settings(config: &Config, defaults: &Defaults<'_>, entries: &[(String, String)]) -> [Setting; 11] {
     let in_file = |name: &str| entries.iter().any(|(key, _)| key == name);
     let from = |name: &str| if in_file(name) { Origin::File(name.to_owned()) } else { Origin::Default };
     let flag = defaults.environment.strict;
@@ -22,8 +23,9 @@ pub(super) fn settings(config: &Config, defaults: &Defaults<'_>, entries: &[(Str
     let (on_poison, letters) = match &config.processing.on_poison {
         OnPoison::Stop => ("stop", None),
         OnPoison::Skip => ("skip", None),
-        OnPoison::DeadLetter { file } => ("deadLetter", Some(file.to_string_lossy())),
+        OnPoison::DeadLetter(target) => ("deadLetter", Some(target)),
     };
+    let letters = |key: &str| json!(letters.filter(|target| target.key() == key).map(DeadLetters::value));
     let origin = if flag { Origin::Environment("--strict".to_owned()) } else { from(COMPATIBILITY) };
     let compatibility = if config.compatibility == Compatibility::Strict { "strict" } else { "safe" };
     let when_child_fails = match config.processing.when_child_fails {
@@ -55,7 +57,10 @@ pub(super) fn settings(config: &Config, defaults: &Defaults<'_>, entries: &[(Str
             json!(on_poison),
             "a record that no child survives is left to fail (stop), or found and left out (skip, deadLetter)",
         ),
-        setting(DEAD_LETTER_FILE, json!(letters), "where deadLetter writes those records, a line of JSON each"),
+        setting(FILE, letters(FILE), "where deadLetter writes those records, a line of JSON each"),
+        setting(QUEUE, letters(QUEUE), "or: URL of the SQS queue it sends them to"),
+        setting(S3, letters(S3), "or: s3://BUCKET/PREFIX/ it puts them under, an object each"),
+        setting(STREAM, letters(STREAM), "or: name or ARN of the Kinesis stream it puts them into"),
         setting(
             BUFFER_BYTES,
             json!(config.buffer_bytes),

@@ -1,0 +1,160 @@
+//! Letters into an SQS queue.
+
+use serde_json::{Value as Json, json};
+
+use super::signed::{Answer, Ask, Service, Signed, configured_endpoint};
+use super::{Look, Means};
+use crate::config::dead_letters;
+use crate::poison::letter::Letter;
+
+const SQS: Service = Service { id: "SQS", signing_name: "sqs", operation: "SendMessage" };
+/// Every queue takes messages of this size, unless somebody made its `MaximumMessageSize` less. Larger ones, since 2025 up to
+/// 1 MiB, go only where somebody made it more (Source: SQS API, `SetQueueAttributes`).
+const MOST: usize = 256 << 10;
+
+/// One queue.
+#[derive(Debug)]
+pub struct Queue {
+    to: dead_letters::Queue,
+    service: Signed,
+}
+
+impl Queue {
+    /// The URL tells endpoint and region, unless the environment tells another endpoint.
+    pub(super) fn new(to: &dead_letters::Queue, means: &Means) -> Self {
+        let endpoint = configured_endpoint(SQS, means).unwrap_or_else(|| to.endpoint.clone());
+        let region = to.region.as_deref().unwrap_or(&means.region);
+        let service = Signed::new(SQS, &endpoint, region, means);
+        Self { to: to.clone(), service }
+    }
+
+    /// # Errors
+    /// One sentence.
+    pub(super) async fn store(&self, letter: &Letter<'_>) -> Result<(), String> {
+        for (index, part) in letter.parts(MOST).iter().enumerate() {
+            let answer = self.ask("SendMessage", &message(&self.to, letter, (index, part))).await?;
+            if !answer.is_success() {
+                return Err(refusal(&answer));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the queue is there. A policy that lets letters in need not let this through.
+    ///
+    /// # Errors
+    /// One sentence.
+    pub(super) async fn look(&self) -> Result<Look, String> {
+        let question = json!({ "QueueUrl": self.to.url, "AttributeNames": ["QueueArn"] });
+        let answer = self.ask("GetQueueAttributes", &question).await?;
+        match code_of(&answer).as_str() {
+            _ if answer.is_success() => Ok(Look::There),
+            "AccessDenied" | "AccessDeniedException" => Ok(Look::Untold),
+            _ => Err(refusal(&answer)),
+        }
+    }
+
+    async fn ask(&self, operation: &str, message: &Json) -> Result<Answer, String> {
+        let headers = vec![
+            ("content-type", "application/x-amz-json-1.0".to_owned()),
+            ("x-amz-target", format!("AmazonSQS.{operation}")),
+        ];
+        self.service.send(Ask { method: "POST", path: "/".to_owned(), headers, body: message.to_string().into() }).await
+    }
+}
+
+/// One part of a letter. Only a FIFO queue takes an identity, and it takes nothing without a group.
+fn message(to: &dead_letters::Queue, letter: &Letter<'_>, (index, part): (usize, &str)) -> Json {
+    let mut message = json!({ "QueueUrl": to.url, "MessageBody": part });
+    if to.is_fifo() {
+        message["MessageGroupId"] = json!(letter.shard.as_str());
+        message["MessageDeduplicationId"] = json!(identity(letter, index));
+    }
+    message
+}
+
+/// What a FIFO queue knows a repeat by: at most 128 letters and digits.
+fn identity(letter: &Letter<'_>, part: usize) -> String {
+    use md5::Digest as _;
+    let digest = md5::Md5::digest(format!("{}/{part}", letter.name()));
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Source: AWS JSON 1.0: `__type` is the error's name, behind that of its namespace.
+fn code_of(answer: &Answer) -> String {
+    let body: Json = serde_json::from_slice(&answer.body).unwrap_or_default();
+    body["__type"].as_str().and_then(|name| name.rsplit('#').next()).unwrap_or("no reason").to_owned()
+}
+
+fn refusal(answer: &Answer) -> String {
+    let code = code_of(answer);
+    let body: Json = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let said = body["message"].as_str().or(body["Message"].as_str()).unwrap_or_default();
+    let cure = match code.as_str() {
+        "AccessDeniedException" | "AccessDenied" => "; allow sqs:SendMessage in the policy",
+        "QueueDoesNotExist" | "AWS.SimpleQueueService.NonExistentQueue" => "; check the queue's URL",
+        "KmsAccessDenied" | "KMS.AccessDeniedException" => "; allow kms:GenerateDataKey and kms:Decrypt on its key",
+        _ => "",
+    };
+    format!("SQS answered {} {code}: {said}{cure}", answer.status)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+    use crate::record::{Record, Text};
+    use crate::types::{EpochMillis, ShardId};
+
+    fn queue(name: &str) -> dead_letters::Queue {
+        let endpoint = "https://sqs.us-east-1.amazonaws.com".to_owned();
+        dead_letters::Queue { url: format!("{endpoint}/1/{name}"), endpoint, region: Some("us-east-1".to_owned()) }
+    }
+
+    #[test]
+    fn only_a_fifo_queue_is_told_group_and_identity() {
+        let shard = ShardId::new("shardId-000000000007");
+        let record = |number: &'static str| Record {
+            data: Text::from("aGk="),
+            partition_key: Text::from("k"),
+            sequence: Text::from(number),
+            arrival_millis: None,
+            sub: 0,
+            aggregated: false,
+            explicit_hash_key: None,
+        };
+        let (one, other) = (record("4968"), record("4969"));
+        let letter = |record| Letter {
+            time: EpochMillis(99),
+            stream: "orders",
+            shard: &shard,
+            record,
+            attempts: NonZeroU32::MIN,
+            error: "",
+        };
+        let plain = message(&queue("dead"), &letter(&one), (0, "{}"));
+        assert_eq!(plain, json!({ "QueueUrl": "https://sqs.us-east-1.amazonaws.com/1/dead", "MessageBody": "{}" }));
+        let fifo = |record, index| message(&queue("dead.fifo"), &letter(record), (index, "{}"));
+        assert_eq!(fifo(&one, 0)["MessageGroupId"], "shardId-000000000007");
+        let identity = |record, index| fifo(record, index)["MessageDeduplicationId"].as_str().unwrap().to_owned();
+        assert_eq!(identity(&one, 0), identity(&one, 0));
+        assert_eq!(identity(&one, 0).len(), 32);
+        assert_ne!(identity(&one, 0), identity(&one, 1));
+        assert_ne!(identity(&one, 0), identity(&other, 0));
+    }
+
+    #[test]
+    fn a_refusal_names_the_cure() {
+        let refused = |status, body: &'static str| {
+            refusal(&Answer { status, bucket_region: None, body: body.as_bytes().to_vec() })
+        };
+        let denied = r#"{"__type":"com.amazonaws.sqs#AccessDeniedException","Message":"User x may not"}"#;
+        let told = "SQS answered 403 AccessDeniedException: User x may not; allow sqs:SendMessage in the policy";
+        assert_eq!(refused(403, denied), told);
+        let gone =
+            r#"{"__type":"com.amazonaws.sqs#QueueDoesNotExist","message":"The specified queue does not exist."}"#;
+        assert!(refused(400, gone).ends_with("does not exist.; check the queue's URL"));
+        assert_eq!(refused(502, "<html>"), "SQS answered 502 no reason: ");
+    }
+}
