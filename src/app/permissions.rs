@@ -7,7 +7,8 @@ use aws_sdk_dynamodb::types::Select;
 use tokio::time::timeout;
 
 use super::aws::Clients;
-use crate::config::{Config, Retrieval};
+use super::aws::letters::{Keeper, Look};
+use crate::config::{Config, DeadLetters, OnPoison, Retrieval};
 use crate::coordinator::renew::chain;
 use crate::lease::dynamodb::DynamoDbStore;
 use crate::lease::migration::MigrationStore;
@@ -55,7 +56,24 @@ pub async fn try_all(config: &Config, clients: &Clients) -> Vec<Tried> {
     let mut tried = stream(config, clients).await;
     tried.extend(table(config, clients).await);
     tried.extend(old_tables(config, clients).await);
+    if let (OnPoison::DeadLetter(target), Some(keeper)) = (&config.processing.on_poison, &clients.dead_letters) {
+        tried.push(dead_letters(target, keeper).await);
+    }
     tried
+}
+
+/// A letter would stay, so the target is only looked at, which the daemon itself never does.
+async fn dead_letters(target: &DeadLetters, keeper: &Keeper) -> Tried {
+    let (action, resource) = (keeper.action(), format!("{} {}", keeper.kind(), target.value()));
+    let verdict = match timeout(LIMIT, keeper.look()).await {
+        Ok(Ok(Look::There)) => Verdict::NotTried("it is there; a call that is allowed would leave a letter"),
+        Ok(Ok(Look::Untold)) => {
+            Verdict::NotTried("it may not be looked at, and a call that is allowed would leave a letter")
+        }
+        Ok(Err(why)) => Verdict::Failed(format!("{target} cannot take dead letters: {why}")),
+        Err(_) => Verdict::Failed(format!("{target}: no answer within {LIMIT:?}; check endpoint, proxy and network")),
+    };
+    Tried { action, resource, verdict }
 }
 
 async fn stream(config: &Config, clients: &Clients) -> Vec<Tried> {
