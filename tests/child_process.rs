@@ -124,12 +124,10 @@ async fn every_line_end_is_understood() {
 #[tokio::test]
 async fn large_lines_pass_both_ways_at_once() {
     let mut child = start(&["cat"]).await; // it prints while it is being written to
-    let mut large = vec![b'x'; 13_000_000];
-    large.push(b'\n');
+    let large = [&[b'x'; 13_000_000][..], b"\n"].concat();
     timeout(PATIENCE, child.send(&large)).await.expect("written in time").unwrap();
     let back = timeout(PATIENCE, child.receive()).await.expect("read in time").unwrap().unwrap();
-    large.pop();
-    assert!(back == large);
+    assert!(back.len() >= 1 << 20 && large.starts_with(&back), "the beginning of what it printed");
     child.send(b"small\n").await.unwrap();
     assert_eq!(line(&mut *child).await.unwrap(), "small");
     assert_eq!(code(child).await, Some(0));
@@ -236,6 +234,45 @@ async fn a_child_that_closes_its_output_or_leaves_it_to_another_is_gone() {
     let grandchild = line(&mut *child).await.unwrap();
     timeout(PATIENCE, child.gone()).await.expect("noticed in time");
     assert!(dies(&grandchild).await);
+}
+
+#[tokio::test]
+async fn the_end_of_a_child_is_noticed_though_another_process_holds_its_pipes() {
+    for leave in ["sleep 600 & echo $!", "setsid sleep 600 & echo $!"] {
+        let text = format!("read line; {leave}; echo last; exit 4");
+        let mut child = start(&["sh", "-c", &text]).await;
+        child.send(b"go\n").await.unwrap();
+        let grandchild = line(&mut *child).await.unwrap();
+        assert_eq!(line(&mut *child).await.unwrap(), "last", "what it said is kept");
+        assert_eq!(line(&mut *child).await, None, "while an answer is awaited");
+        let large = vec![b'x'; 1_000_000]; // more than a pipe holds, and nobody reads it
+        let written = timeout(PATIENCE, child.send(&large)).await.expect("an answer in time");
+        assert_eq!(written.unwrap_err().kind(), std::io::ErrorKind::BrokenPipe);
+        assert_eq!(timeout(PATIENCE, child.end(NO_TIME)).await.unwrap().status.unwrap().code(), Some(4));
+        if leave.starts_with("setsid") {
+            let killed = std::process::Command::new("kill").args(["-9", &grandchild]).status().unwrap();
+            assert!(killed.success(), "one that left the group is none of ours");
+        }
+        assert!(dies(&grandchild).await);
+    }
+}
+
+#[tokio::test]
+async fn a_child_that_ends_in_the_middle_of_a_message_does_not_block_the_writer() {
+    // the other process keeps the reading end of the pipe, and never reads
+    let mut child = start(&["sh", "-c", "setsid sleep 600 <&0 & echo $!; sleep 0.3; exit 4"]).await;
+    let grandchild = line(&mut *child).await.unwrap();
+    let large = vec![b'x'; 1_000_000];
+    let written = timeout(PATIENCE, child.send(&large)).await.expect("an answer in time");
+    assert_eq!(written.unwrap_err().kind(), std::io::ErrorKind::BrokenPipe);
+    std::process::Command::new("kill").args(["-9", &grandchild]).status().unwrap();
+}
+
+#[tokio::test]
+async fn a_line_without_an_end_is_not_read_for_ever() {
+    let mut child = start(&["sh", "-c", "head -c 100000000 /dev/zero; sleep 600"]).await;
+    let error = timeout(PATIENCE, child.receive()).await.expect("an end in time").unwrap_err();
+    assert!(error.to_string().contains("without a line end"), "{error}");
 }
 
 /// Runs `test` of this binary as a process of its own.

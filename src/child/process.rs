@@ -32,7 +32,7 @@ mod stderr;
 use lines::LineReader;
 use stderr::Stderr;
 
-/// Lines of a child have no limit.
+/// Lines of a child come in one piece.
 const WHOLE_LINE: usize = usize::MAX;
 
 /// Longest piece of a line that is only passed on: what holds no line end must not fill the memory.
@@ -214,7 +214,7 @@ impl ProcessChild {
         let pid = process.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         let group = pid.filter(|_| leash == Leash::Tight);
         let stdin = process.stdin.take();
-        let stdout = process.stdout.take().map(LineReader::new);
+        let stdout = process.stdout.take().map(|pipe| LineReader::new(pipe).cutting_off_long_lines());
         Self { process, group, stdin, is_pipe_wide: false, stdout, stderr }
     }
 }
@@ -228,7 +228,8 @@ impl Child for ProcessChild {
             stdin.write_all(line).await?;
             stdin.flush().await
         };
-        while_listening(&mut self.stdout, write).await
+        let write = while_listening(&mut self.stdout, write);
+        unless_gone(&mut self.process, self.group, write).await
     }
 
     async fn send_batch(&mut self, records: &[Record], millis_behind: Option<i64>) -> std::io::Result<()> {
@@ -246,14 +247,24 @@ impl Child for ProcessChild {
             }
             stdin.flush().await
         };
-        while_listening(&mut self.stdout, write).await
+        let write = while_listening(&mut self.stdout, write);
+        unless_gone(&mut self.process, self.group, write).await
     }
 
+    /// The end of the child is the end of its output, though another process may hold the pipe open.
     async fn receive(&mut self) -> std::io::Result<Option<Vec<u8>>> {
-        match &mut self.stdout {
-            Some(stdout) => stdout.next(WHOLE_LINE).await,
-            None => Ok(None),
+        let Some(stdout) = &mut self.stdout else { return Ok(None) };
+        tokio::select! {
+            biased;
+            line = stdout.next(WHOLE_LINE) => return line,
+            _ = self.process.wait(), if self.group.is_some() => {}
         }
+        self.kill_group(); // at once: its number may be given to another soon
+        let Some(stdout) = &mut self.stdout else { return Ok(None) };
+        timeout(LAST_WORDS, stdout.next(WHOLE_LINE)).await.unwrap_or_else(|_| {
+            debug!("another process holds the output of the ended child open");
+            Ok(None)
+        })
     }
 
     /// A shell may have left a process behind that holds the pipes, so the exit counts, too. Reading ahead is bounded:
@@ -310,6 +321,20 @@ impl Drop for ProcessChild {
         if self.process.id().is_some() {
             self.kill_group(); // not reaped yet, so the number still belongs to the child's group
         }
+    }
+}
+
+/// Works until the child has ended, which its pipes need not show: another process may hold them open. On a loose
+/// leash that is not looked for, as Java does not.
+async fn unless_gone<T>(
+    process: &mut tokio::process::Child,
+    group: Option<Pid>,
+    work: impl Future<Output = std::io::Result<T>>,
+) -> std::io::Result<T> {
+    tokio::select! {
+        biased;
+        done = work => done,
+        _ = process.wait(), if group.is_some() => Err(ErrorKind::BrokenPipe.into()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Cuts what a child writes into lines.
 
 use std::future::poll_fn;
+use std::io::ErrorKind;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Poll, ready};
@@ -10,6 +11,13 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 /// Room for one read; a pipe rarely holds more at once.
 const READ_SIZE: usize = 8 * 1024;
+
+/// Longest part of a line that is kept where lines are cut off. A message is a few hundred bytes; what is longer is
+/// printed by mistake, and its beginning tells whose.
+const LINE_KEPT: usize = 1024 * 1024;
+
+/// Longest line that is waited for the end of: several times the longest message that a child may print back.
+const LINE_LIMIT: usize = 64 * 1024 * 1024;
 
 /// A buffer that grew beyond this for one long line is given back once the line is out.
 const KEPT_SIZE: usize = 256 * 1024;
@@ -26,11 +34,30 @@ pub(super) struct LineReader<R> {
     /// The last line ended in CR: an LF that follows belongs to it.
     after_cr: bool,
     is_at_end: bool,
+    /// What becomes of long lines.
+    long_lines: LongLines,
+    /// Length of the last line so far, in bytes, of which the first [`LINE_KEPT`] or so are in the buffer.
+    unended: usize,
+}
+
+/// What becomes of lines longer than [`LINE_KEPT`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LongLines {
+    Whole,
+    CutOff,
 }
 
 impl<R: AsyncRead + Unpin> LineReader<R> {
     pub(super) fn new(source: R) -> Self {
-        Self { source, buffer: BytesMut::new(), searched: 0, after_cr: false, is_at_end: false }
+        let buffer = BytesMut::new();
+        let long_lines = LongLines::Whole;
+        Self { source, buffer, searched: 0, after_cr: false, is_at_end: false, long_lines, unended: 0 }
+    }
+
+    /// The same, but a line's memory has a bound: what comes behind its first megabyte is left out, and one that does
+    /// not end in 64 MiB is an error.
+    pub(super) fn cutting_off_long_lines(self) -> Self {
+        Self { long_lines: LongLines::CutOff, ..self }
     }
 
     /// The next line without its line end, or a piece of `longest` bytes of a line that is longer; `None` at the end
@@ -49,16 +76,24 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
 
     /// Reads once into the buffer. Cancel-safe.
     pub(super) async fn fill(&mut self) -> std::io::Result<()> {
-        let Self { source, buffer, .. } = self;
+        let Self { source, buffer, long_lines, unended, .. } = self;
         let read = poll_fn(|context| {
             // on the stack: a child that says nothing holds no buffer, and most of 1,000 say nothing most of the time
             let mut room = [MaybeUninit::uninit(); READ_SIZE];
             let mut room = ReadBuf::uninit(&mut room);
             ready!(Pin::new(&mut *source).poll_read(context, &mut room))?;
-            buffer.extend_from_slice(room.filled());
+            let kept = match long_lines {
+                LongLines::Whole => room.filled(),
+                LongLines::CutOff => keep(unended, room.filled()),
+            };
+            buffer.extend_from_slice(kept);
             Poll::Ready(std::io::Result::Ok(room.filled().len()))
         });
         self.is_at_end = read.await? == 0;
+        if self.unended > LINE_LIMIT {
+            self.unended = LINE_LIMIT; // it is told once more if it is read on
+            return Err(std::io::Error::new(ErrorKind::InvalidData, EndlessLine));
+        }
         Ok(())
     }
 
@@ -101,6 +136,28 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
         line
     }
 }
+
+/// What of these bytes is kept, behind `unended` bytes without a line end; counts them.
+fn keep<'a>(unended: &mut usize, bytes: &'a [u8]) -> &'a [u8] {
+    let is_end = |byte: &u8| matches!(byte, b'\n' | b'\r');
+    let kept = match *unended > LINE_KEPT {
+        true => bytes.iter().position(is_end).map_or(&[][..], |end| &bytes[end..]),
+        false => bytes,
+    };
+    match bytes.iter().rposition(is_end) {
+        Some(end) => *unended = bytes.len() - end - 1,
+        None => *unended += bytes.len(),
+    }
+    kept
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "it has written {} MiB to standard output without a line end; a message is one line, and whatever else is printed \
+     there needs line ends too, or belongs to standard error",
+    LINE_LIMIT >> 20
+)]
+struct EndlessLine;
 
 #[cfg(test)]
 mod tests {
@@ -173,6 +230,52 @@ mod tests {
     async fn a_line_beyond_the_limit_comes_in_pieces() {
         assert_eq!(lines(&[b"abcdefgh\nxy\n"], 3).await, ["abcdefgh", "xy"]); // its end is already there
         assert_eq!(lines(&[b"abcdefgh", b"ij\nxy\n"], 3).await, ["abc", "def", "ghij", "xy"]);
+    }
+
+    /// A child that prints so many bytes of a line, and then what follows.
+    async fn print(child: &mut tokio::io::DuplexStream, length: usize, rest: &[u8]) {
+        let piece = vec![b'x'; 1 << 20];
+        for _ in 0..length >> 20 {
+            tokio::io::AsyncWriteExt::write_all(child, &piece).await.unwrap();
+        }
+        tokio::io::AsyncWriteExt::write_all(child, rest).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_long_line_is_cut_off_and_the_next_one_is_whole() {
+        let (mut child, ours) = tokio::io::duplex(64 * 1024);
+        let mut reader = LineReader::new(ours).cutting_off_long_lines();
+        let read = async {
+            let mut lines = Vec::new();
+            while let Some(line) = reader.next(WHOLE).await.unwrap() {
+                assert!(reader.buffer.capacity() < 8 * LINE_KEPT, "{}", reader.buffer.capacity());
+                lines.push(line);
+            }
+            lines
+        };
+        let write = async {
+            print(&mut child, 0, b"first\n").await;
+            print(&mut child, 60 << 20, b"\r\nsecond\nthird").await;
+            drop(child);
+        };
+        let (lines, ()) = tokio::join!(read, write);
+        assert_eq!([&lines[0], &lines[2], &lines[3]], [&b"first"[..], b"second", b"third"]);
+        assert!((LINE_KEPT..LINE_KEPT + 2 * READ_SIZE).contains(&lines[1].len()), "{}", lines[1].len());
+    }
+
+    #[tokio::test]
+    async fn a_line_without_an_end_is_an_error_and_its_memory_is_bounded() {
+        let (mut child, ours) = tokio::io::duplex(64 * 1024);
+        let mut reader = LineReader::new(ours).cutting_off_long_lines();
+        let error = tokio::select! {
+            line = reader.next(WHOLE) => line.unwrap_err(),
+            () = print(&mut child, 100 << 20, b"\n") => panic!("it must stop reading"),
+        };
+        assert!(
+            error.to_string().starts_with("it has written 64 MiB to standard output without a line end"),
+            "{error}"
+        );
+        assert!(reader.buffer.capacity() < 8 * LINE_KEPT, "{}", reader.buffer.capacity());
     }
 
     proptest! {
