@@ -24,6 +24,8 @@ mod failure;
 mod lives;
 mod parent;
 mod poison;
+#[cfg(test)]
+mod real_tests;
 pub mod talk;
 mod task;
 #[cfg(test)]

@@ -217,7 +217,7 @@ async fn an_end_that_is_not_checkpointed_keeps_the_lease_and_is_not_final() {
     scene.nursery.stays.store(false, Ordering::Relaxed);
     let begun = Instant::now();
     assert!(matches!(scene.outcome().await, Outcome::Finished));
-    assert_eq!(scene.nursery.heard(0)[3..], heard(&["shardEnded", "end of input"]));
+    assert_eq!(scene.nursery.heard(0)[3..], heard(&["shardEnded", "end of input", "ended by force"]));
     // a fresh child begins behind what was checkpointed, and may do better
     assert_eq!(scene.nursery.heard(1), heard(&["initialize", "shardEnded", "checkpoint stored", "end of input"]));
     assert!(row(&scene.ground.table, 0).is_finished() && scene.owner() == Some(worker("a")));

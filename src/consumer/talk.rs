@@ -243,13 +243,16 @@ impl Conversation {
         self.child.end(FAILED_CHILD_LIMIT).await
     }
 
-    /// Closes the child's input and waits for its end; kills it after `limit`.
+    /// Closes the child's input and waits for its end; after `limit` it is told to terminate, and killed if need be.
     pub async fn close(mut self, limit: Option<Duration>) {
         let deadline = limit.map(|limit| Instant::now() + limit);
         match within(deadline, self.child.close()).await {
             Some(Ok(status)) => debug!(shard = %self.shard, %status, "child ended"),
             Some(Err(error)) => warn!(shard = %self.shard, %error, "child could not be waited for"),
-            None => warn!(shard = %self.shard, ?limit, "child did not end after its input was closed, killing it"),
+            None => {
+                let death = self.child.end(FAILED_CHILD_LIMIT).await;
+                warn!(shard = %self.shard, ?limit, "child did not end after its input was closed, so it was told to{death}");
+            }
         }
     }
 }

@@ -106,7 +106,7 @@ impl<'a> ShardTask<'a> {
     pub(super) async fn abandon(mut self) -> Outcome {
         self.readers.abort_all();
         if let Some(talk) = self.talk.take() {
-            talk.close(Some(ABANDON_LIMIT)).await;
+            let _or_it_is_killed = timeout(ABANDON_LIMIT, talk.close(None)).await;
         }
         let _it_will_expire = timeout(ABANDON_LIMIT, self.held.give_back()).await;
         self.enter(ShardState::Released);
