@@ -186,8 +186,24 @@ async fn a_throttled_checkpoint_is_tried_four_times() {
     table.faults().next(Operation::Checkpoint, 3, Fault::Throttled);
     assert!(held.checkpoint(at(7)).await.is_ok());
     table.faults().next(Operation::Checkpoint, 4, Fault::Throttled);
+    let begin = Instant::now();
     assert!(matches!(held.checkpoint(at(8)).await, Err(NotStored::Throttled)));
+    let waited = begin.elapsed().as_millis(); // at most 100, 200 and 400 ms
+    assert!((350..=700).contains(&waited), "{waited}");
     assert_eq!((row(&table, 0).checkpoint, held.standing()), (at(7), Standing::Held));
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_a_write_is_under_way_no_other_one_begins() {
+    let (table, held, mut tasks) = held();
+    table.faults().cut(F * 9 / 10);
+    for place in [7, 8] {
+        let held = held.clone();
+        tasks.spawn(async move { drop(held.checkpoint(at(place)).await) });
+    }
+    let calls = || [Operation::Checkpoint, Operation::Renew].map(|operation| table.faults().calls(operation));
+    sleep(F * 3 / 4).await; // the time of a renewal has passed, too
+    assert_eq!(calls(), [1, 0], "neither the second checkpoint nor the renewal");
 }
 
 #[tokio::test(start_paused = true)]
