@@ -1,6 +1,6 @@
 //! Reading a shard: the seam between consumers and the two ways of reading, polling and enhanced fan-out.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use tokio::sync::Notify;
@@ -37,13 +37,17 @@ pub struct Batch {
 pub trait RecordSource: Send + Sync + 'static {
     /// Begins to read `shard` after `from`. Does no I/O; the reader's first [`RecordReader::next`] does.
     fn open(&self, shard: &ShardId, from: &Checkpoint) -> Box<dyn RecordReader> {
-        self.open_again(shard, from, None)
+        self.open_again(shard, from, Since::default())
     }
 
-    /// [`Self::open`] for a shard that was read before under the same lease: `since` is when that began, and what
-    /// [`Checkpoint::Latest`] stands for, so that nothing which came in between is left out.
-    fn open_again(&self, shard: &ShardId, from: &Checkpoint, since: Option<EpochMillis>) -> Box<dyn RecordReader>;
+    /// [`Self::open`] for a shard that may have been read before under the same lease: `since` says when
+    /// [`Checkpoint::Latest`] was first asked for, and is what that stands for from then on, so that nothing which came
+    /// in between is left out.
+    fn open_again(&self, shard: &ShardId, from: &Checkpoint, since: Since) -> Box<dyn RecordReader>;
 }
+
+/// When the newest record of a shard was first asked for: set once, by the reader that did.
+pub type Since = Arc<OnceLock<EpochMillis>>;
 
 /// The reader of one shard.
 #[async_trait]

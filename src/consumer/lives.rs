@@ -21,12 +21,12 @@ use crate::coordinator::renew::{HeldLease, Standing, chain};
 use crate::lease::Lease;
 use crate::poison::{Finding, Hunt};
 use crate::progress::ShardState;
-use crate::types::EpochMillis;
+use crate::retrieval::Since;
 
 /// Runs the consumer of one shard to its end, with as many children as that takes.
 pub async fn consume(shared: Arc<Shared>, lease: Lease, held: HeldLease, stops: Stops) -> Outcome {
     let (attempts, hunt) = (Attempts::default(), Hunt::default());
-    Lives { shared, lease, held, stops, attempts, hunt, since: None }.run().await
+    Lives { shared, lease, held, stops, attempts, hunt, since: Since::default() }.run().await
 }
 
 struct Lives {
@@ -37,8 +37,8 @@ struct Lives {
     stops: Stops,
     attempts: Attempts,
     hunt: Hunt,
-    /// When the first life began.
-    since: Option<EpochMillis>,
+    /// When the shard's newest record was first asked for.
+    since: Since,
 }
 
 impl Lives {
@@ -73,18 +73,19 @@ impl Lives {
     /// The life of one child, from the parents' ends to its own.
     async fn live(&mut self) -> Outcome {
         let assignment = Assignment { lease: self.lease.clone(), held: self.held.clone() };
-        let since = self.since;
-        self.since.get_or_insert_with(|| self.shared.clock.now());
+        let (since, begun) = (self.since.clone(), self.shared.clock.now());
         let mut task = ShardTask::new(self.shared.clone(), assignment, &mut self.hunt, since);
         let outcome = tokio::select! {
             biased;
             () = self.stops.now.cancelled() => None,
             outcome = task.run(&self.stops.gracefully) => Some(outcome),
         };
-        match outcome {
+        let outcome = match outcome {
             Some(outcome) => outcome,
             None => task.abandon().await,
-        }
+        };
+        self.since.get_or_init(|| begun); // a child that died before the service answered loses nothing either
+        outcome
     }
 
     /// How long to wait before the next child.

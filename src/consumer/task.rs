@@ -26,10 +26,10 @@ use crate::poison::Hunt;
 use crate::progress::ShardState;
 use crate::record::Record;
 use crate::record::deaggregate::{Fault, Reason, deaggregate, drop_done};
-use crate::retrieval::Batch;
 use crate::retrieval::prefetch::Prefetch;
+use crate::retrieval::{Batch, Since};
 use crate::stream::ChildShard;
-use crate::types::{Checkpoint, EpochMillis};
+use crate::types::Checkpoint;
 
 /// How long a child that forgot the end of its shard may take to end, as a fresh one waits for it.
 const RETRY_LIMIT: Duration = Duration::from_secs(5);
@@ -67,17 +67,12 @@ pub(super) struct ShardTask<'a> {
     readers: JoinSet<()>,
     /// Decides how much of a batch goes into one message; all of it, unless poison is looked for.
     hunt: &'a mut Hunt,
-    /// When the shard was first read under this lease, if it was.
-    since: Option<EpochMillis>,
+    /// When the shard's newest record was first asked for under this lease, if it was.
+    since: Since,
 }
 
 impl<'a> ShardTask<'a> {
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        assignment: Assignment,
-        hunt: &'a mut Hunt,
-        since: Option<EpochMillis>,
-    ) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, assignment: Assignment, hunt: &'a mut Hunt, since: Since) -> Self {
         let Assignment { lease, held } = assignment;
         Self { shared, lease, held, talk: None, readers: JoinSet::new(), hunt, since }
     }
@@ -125,7 +120,7 @@ impl<'a> ShardTask<'a> {
             Err(error) => return self.fail(error.into()).await,
         };
         let from = self.lease.checkpoint.clone();
-        let reader = self.shared.source.open_again(&shard, &from, self.since);
+        let reader = self.shared.source.open_again(&shard, &from, self.since.clone());
         if let Some(rivals) = reader.rivals() {
             self.readers.spawn(doubt_at_each(rivals, self.held.clone()));
         }

@@ -167,7 +167,7 @@ impl RecordReader for Displaced {
 }
 
 impl RecordSource for Displaced {
-    fn open_again(&self, _: &ShardId, _: &Checkpoint, _: Option<EpochMillis>) -> Box<dyn RecordReader> {
+    fn open_again(&self, _: &ShardId, _: &Checkpoint, _: Since) -> Box<dyn RecordReader> {
         Box::new(Self(Arc::clone(&self.0)))
     }
 }

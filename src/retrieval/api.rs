@@ -3,7 +3,7 @@
 
 use async_trait::async_trait;
 
-use crate::stream::fetch::{Answer, Event, FetchError, IteratorStart};
+use crate::stream::fetch::{Answer, Dated, Event, FetchError, IteratorStart};
 use crate::stream::kinesis::{Kinesis, Subscription};
 use crate::stream::memory::MemoryStream;
 use crate::types::ShardId;
@@ -12,7 +12,7 @@ use crate::types::ShardId;
 #[async_trait]
 pub(crate) trait ShardApi: Send + Sync + 'static {
     /// GetShardIterator.
-    async fn iterator(&self, shard: &ShardId, start: &IteratorStart) -> Result<String, FetchError>;
+    async fn iterator(&self, shard: &ShardId, start: &IteratorStart) -> Result<Dated<String>, FetchError>;
     /// GetRecords.
     async fn records(&self, iterator: &str, limit: i32) -> Result<Answer, FetchError>;
     /// SubscribeToShard.
@@ -21,7 +21,7 @@ pub(crate) trait ShardApi: Send + Sync + 'static {
         consumer_arn: &str,
         shard: &ShardId,
         start: &IteratorStart,
-    ) -> Result<Box<dyn EventFeed>, FetchError>;
+    ) -> Result<Dated<Box<dyn EventFeed>>, FetchError>;
 }
 
 /// An open subscription.
@@ -33,7 +33,7 @@ pub(crate) trait EventFeed: Send {
 
 #[async_trait]
 impl ShardApi for Kinesis {
-    async fn iterator(&self, shard: &ShardId, start: &IteratorStart) -> Result<String, FetchError> {
+    async fn iterator(&self, shard: &ShardId, start: &IteratorStart) -> Result<Dated<String>, FetchError> {
         self.get_shard_iterator(shard, start).await
     }
 
@@ -46,8 +46,9 @@ impl ShardApi for Kinesis {
         consumer_arn: &str,
         shard: &ShardId,
         start: &IteratorStart,
-    ) -> Result<Box<dyn EventFeed>, FetchError> {
-        Ok(Box::new(self.subscribe_to_shard(consumer_arn, shard, start).await?))
+    ) -> Result<Dated<Box<dyn EventFeed>>, FetchError> {
+        let Dated { given, date } = self.subscribe_to_shard(consumer_arn, shard, start).await?;
+        Ok(Dated { given: Box::new(given), date })
     }
 }
 
@@ -60,8 +61,8 @@ impl EventFeed for Subscription {
 
 #[async_trait]
 impl ShardApi for MemoryStream {
-    async fn iterator(&self, shard: &ShardId, start: &IteratorStart) -> Result<String, FetchError> {
-        Ok(format!("{shard}:{}", self.begin(shard, start)?))
+    async fn iterator(&self, shard: &ShardId, start: &IteratorStart) -> Result<Dated<String>, FetchError> {
+        Ok(Dated { given: format!("{shard}:{}", self.begin(shard, start)?), date: None })
     }
 
     async fn records(&self, iterator: &str, limit: i32) -> Result<Answer, FetchError> {
@@ -73,7 +74,12 @@ impl ShardApi for MemoryStream {
         Ok(Answer { next_iterator, ..answer })
     }
 
-    async fn subscribe(&self, _: &str, _: &ShardId, _: &IteratorStart) -> Result<Box<dyn EventFeed>, FetchError> {
+    async fn subscribe(
+        &self,
+        _: &str,
+        _: &ShardId,
+        _: &IteratorStart,
+    ) -> Result<Dated<Box<dyn EventFeed>>, FetchError> {
         Err(FetchError::transient("SubscribeToShard", "a stream in memory takes no subscriptions"))
     }
 }

@@ -15,12 +15,12 @@ use tracing::{debug, info};
 use super::api::{EventFeed, ShardApi};
 use super::episode::Episode;
 use super::start::Position;
-use super::{Batch, RecordReader, RecordSource};
+use super::{Batch, RecordReader, RecordSource, Since};
 use crate::clock::Clock;
 use crate::config::Compatibility;
 use crate::stream::fetch::{Event, FetchError};
 use crate::stream::kinesis::Kinesis;
-use crate::types::{Checkpoint, EpochMillis, InitialPosition, ShardId};
+use crate::types::{Checkpoint, InitialPosition, ShardId};
 
 mod opener;
 #[cfg(test)]
@@ -65,9 +65,10 @@ impl FanOutSource {
 }
 
 impl RecordSource for FanOutSource {
-    fn open_again(&self, shard: &ShardId, from: &Checkpoint, since: Option<EpochMillis>) -> Box<dyn RecordReader> {
-        let opener = Opener::new(&self.api, &self.consumer_arn, &self.clock, shard);
-        let position = Position::new(from.clone(), self.initial).since(since).in_the_way_of(self.compatibility);
+    fn open_again(&self, shard: &ShardId, from: &Checkpoint, since: Since) -> Box<dyn RecordReader> {
+        let opener = Opener::new(&self.api, &self.consumer_arn, &self.clock, shard, &since);
+        let position =
+            Position::new(from.clone(), self.initial).since(since.get().copied()).in_the_way_of(self.compatibility);
         Box::new(FanOutReader { opener, position, feed: None, faults: Episode::default(), rivals: Arc::default() })
     }
 }

@@ -86,6 +86,14 @@ async fn loss_window_latest_the_second_subscription_begins_at_the_time_of_the_fi
 }
 
 #[tokio::test(start_paused = true)]
+async fn loss_window_latest_a_clock_that_is_wrong_loses_nothing_either() {
+    let feeds = [Ok(vec![broken()]), Ok(vec![good(&["5"], "5")])];
+    let script = shared(Script::fan_out(feeds).with_date(EpochMillis(400_000)));
+    assert_eq!(read(&mut reader(&script, &Checkpoint::Latest), 1).await, ["5"]);
+    assert_eq!(script.asked(), ["subscribe latest", "subscribe time 399000"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn loss_window_stall_a_subscription_that_broke_under_a_slow_child_goes_on_behind_what_was_taken() {
     let script = script([Ok(vec![good(&["5"], "7"), broken()]), Ok(vec![good(&["8"], "8")])]);
     let mut reader = reader(&script, &Checkpoint::Latest);

@@ -12,15 +12,15 @@ use tracing::{debug, info, warn};
 
 use super::api::ShardApi;
 use super::episode::Episode;
-use super::start::Position;
-use super::{Batch, RecordReader, RecordSource};
+use super::start::{Position, fixed_at};
+use super::{Batch, RecordReader, RecordSource, Since};
 use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::config::{Compatibility, Polling};
-use crate::stream::fetch::{Answer, FetchError};
+use crate::stream::fetch::{Answer, Dated, FetchError};
 use crate::stream::kinesis::Kinesis;
 use crate::stream::memory::MemoryStream;
-use crate::types::{Checkpoint, EpochMillis, InitialPosition, ShardId};
+use crate::types::{Checkpoint, InitialPosition, ShardId};
 
 const GET_RECORDS: &str = "GetRecords";
 /// Longest wait for one answer. Source: RETRIEVAL.md section 1.2.
@@ -118,14 +118,16 @@ impl PollingSource {
 }
 
 impl RecordSource for PollingSource {
-    fn open_again(&self, shard: &ShardId, from: &Checkpoint, since: Option<EpochMillis>) -> Box<dyn RecordReader> {
+    fn open_again(&self, shard: &ShardId, from: &Checkpoint, since: Since) -> Box<dyn RecordReader> {
+        let position = Position::new(from.clone(), self.initial).since(since.get().copied());
         Box::new(PollingReader {
             api: Arc::clone(&self.api),
             settings: self.settings.clone(),
             limits: self.limits,
             clock: Arc::clone(&self.clock),
             shard: shard.clone(),
-            position: Position::new(from.clone(), self.initial).since(since).in_the_way_of(self.compatibility),
+            position: position.in_the_way_of(self.compatibility),
+            since,
             iterator: None,
             due: Instant::now(),
             faults: Episode::default(),
@@ -150,6 +152,7 @@ struct PollingReader {
     clock: Arc<dyn Clock>,
     shard: ShardId,
     position: Position,
+    since: Since,
     iterator: Option<Iterator>,
     /// Not before this moment may the service be asked again.
     due: Instant,
@@ -229,8 +232,11 @@ impl PollingReader {
             empty @ None => {
                 let (start, sent, since) = (self.position.start(), self.clock.now(), Instant::now());
                 let call = self.api.iterator(&self.shard, &start);
-                let text = timeout(CALL_LIMIT, call).await.map_err(silent)??;
-                self.position.began(&start, sent);
+                let Dated { given: text, date } = timeout(CALL_LIMIT, call).await.map_err(silent)??;
+                self.position.began(&start, fixed_at(sent, date, since.elapsed()));
+                if let Some(latest) = self.position.latest_since() {
+                    self.since.get_or_init(|| latest);
+                }
                 empty.insert(Iterator { text, since })
             }
         };

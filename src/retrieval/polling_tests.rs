@@ -149,6 +149,21 @@ async fn loss_window_latest_an_expired_first_iterator_is_replaced_by_the_time_of
 }
 
 #[tokio::test(start_paused = true)]
+async fn loss_window_latest_a_clock_that_is_wrong_loses_nothing_either() {
+    let expired = || Play::Fault(FetchError::Expired);
+    let script = Script::polling([good(&[], "b"), expired(), good(&["5"], "c")]).with_date(EpochMillis(400_000));
+    let script = shared(script); // our clock is ten minutes ahead of the service's
+    let since = Since::default();
+    let clock = Arc::new(PausedClock::new(EpochMillis(1_000_000)));
+    let source = PollingSource::over(script.clone(), SETTINGS, InitialPosition::TrimHorizon, clock);
+    let mut reader = source.open_again(&ShardId::new("shard-1"), &Checkpoint::Latest, since.clone());
+    assert_eq!(read(&mut reader, 2).await, ["", "5"]);
+    let iterators: Vec<_> = script.asked().into_iter().filter(|what| what.starts_with("iterator")).collect();
+    assert_eq!(iterators, ["iterator latest", "iterator time 399000"]);
+    assert_eq!(since.get(), Some(&EpochMillis(399_000)), "and for the next child's reader");
+}
+
+#[tokio::test(start_paused = true)]
 async fn loss_window_stall_after_a_day_reading_goes_on_behind_the_last_record_or_where_latest_was() {
     let day = Duration::from_secs(24 * 3_600);
     let script = shared(Script::polling([good(&[], "a"), good(&["5"], "b"), good(&["6"], "c")]));

@@ -11,8 +11,8 @@ use super::api::{EventFeed, ShardApi};
 use super::{RecordReader, RecordSource};
 use crate::record::{Record, Text};
 use crate::stream::ChildShard;
-use crate::stream::fetch::{Answer, Event, FetchError, IteratorStart};
-use crate::types::{Checkpoint, ExtendedSequenceNumber, HashKeyRange, SequenceNumber, ShardId};
+use crate::stream::fetch::{Answer, Dated, Event, FetchError, IteratorStart};
+use crate::types::{Checkpoint, EpochMillis, ExtendedSequenceNumber, HashKeyRange, SequenceNumber, ShardId};
 
 /// What happens to one call of GetRecords.
 pub(crate) enum Play {
@@ -41,6 +41,7 @@ pub(crate) struct Call {
 pub(crate) struct Script {
     began: Instant,
     call_time: Duration,
+    date: Option<EpochMillis>,
     iterators: Mutex<VecDeque<FetchError>>,
     plays: Mutex<VecDeque<Play>>,
     feeds: Mutex<VecDeque<Feed>>,
@@ -60,6 +61,7 @@ impl Script {
         Self {
             began: Instant::now(),
             call_time: Duration::ZERO,
+            date: None,
             iterators: Mutex::default(),
             plays: Mutex::new(plays),
             feeds: Mutex::new(feeds),
@@ -70,6 +72,11 @@ impl Script {
     /// Lets each call of GetRecords take this long.
     pub(crate) fn with_call_time(self, call_time: Duration) -> Self {
         Self { call_time, ..self }
+    }
+
+    /// Says in all answers that it is this time.
+    pub(crate) fn with_date(self, date: EpochMillis) -> Self {
+        Self { date: Some(date), ..self }
     }
 
     /// Refuses the first calls of GetShardIterator.
@@ -110,10 +117,11 @@ fn place(start: &IteratorStart) -> String {
 
 #[async_trait]
 impl ShardApi for Script {
-    async fn iterator(&self, _: &ShardId, start: &IteratorStart) -> Result<String, FetchError> {
+    async fn iterator(&self, _: &ShardId, start: &IteratorStart) -> Result<Dated<String>, FetchError> {
         let nth = self.note(format!("iterator {}", place(start)));
         let refused = self.iterators.lock().unwrap().pop_front();
-        refused.map_or_else(|| Ok(format!("first{nth}")), Err)
+        let given = || Dated { given: format!("first{nth}"), date: self.date };
+        refused.map_or_else(|| Ok(given()), Err)
     }
 
     async fn records(&self, iterator: &str, _: i32) -> Result<Answer, FetchError> {
@@ -132,11 +140,12 @@ impl ShardApi for Script {
         consumer: &str,
         _: &ShardId,
         start: &IteratorStart,
-    ) -> Result<Box<dyn EventFeed>, FetchError> {
+    ) -> Result<Dated<Box<dyn EventFeed>>, FetchError> {
         assert_eq!(consumer, "arn:consumer");
         self.note(format!("subscribe {}", place(start)));
         let feed = self.feeds.lock().unwrap().pop_front();
-        Ok(Box::new(ScriptedFeed(feed.expect("the script is at its end")?.into())))
+        let feed = ScriptedFeed(feed.expect("the script is at its end")?.into());
+        Ok(Dated { given: Box::new(feed), date: self.date })
     }
 }
 

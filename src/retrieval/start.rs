@@ -3,10 +3,24 @@
 //! The rule that closes the loss windows of RETRIEVAL.md sections 1.6 and 2.6: a place is behind a record only if
 //! that record was taken, and the meaning of "newest" is fixed when it is first asked for.
 
+use std::time::Duration;
+
 use crate::config::Compatibility;
 use crate::record::Record;
 use crate::stream::fetch::IteratorStart;
 use crate::types::{Checkpoint, EpochMillis, InitialPosition, NotASequenceNumber, SequenceNumber};
+
+/// What the hosts of the service may be apart, and more: what it costs is that records which came a second before the
+/// newest are given to the child too, and only where reading had to begin again before anything was read.
+const MARGIN: Duration = Duration::from_secs(1);
+
+/// When the service fixed what its newest record is: before it wrote the `date` of an answer that took so long. Only if
+/// it told no date that is when we `sent` the request, by a clock that may be wrong.
+#[must_use]
+pub fn fixed_at(sent: EpochMillis, date: Option<EpochMillis>, took: Duration) -> EpochMillis {
+    let before = i64::try_from((took + MARGIN).as_millis()).unwrap_or(i64::MAX);
+    date.map_or(sent, |EpochMillis(date)| EpochMillis(date.saturating_sub(before)))
+}
 
 /// How far a reader has come, and so where its next iterator or subscription begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +50,12 @@ impl Position {
     #[must_use]
     pub fn since(self, latest_since: Option<EpochMillis>) -> Self {
         Self { latest_since, ..self }
+    }
+
+    /// When the newest record was first asked for, if it was.
+    #[must_use]
+    pub fn latest_since(&self) -> Option<EpochMillis> {
+        self.latest_since
     }
 
     /// The same, or as Java does it: any later request is AFTER the checkpoint, or at the newest record of that time,
@@ -79,12 +99,12 @@ impl Position {
         }
     }
 
-    /// The service has taken a request to begin at `start`, which was sent at `sent`. The first time that it was
-    /// the newest record fixes the moment for all later requests.
-    pub fn began(&mut self, start: &IteratorStart, sent: EpochMillis) {
+    /// The service has taken a request to begin at `start`, at the moment [`fixed_at`]. The first time that it was the
+    /// newest record fixes the moment for all later requests.
+    pub fn began(&mut self, start: &IteratorStart, at: EpochMillis) {
         self.begun = true;
         if *start == IteratorStart::Latest {
-            self.latest_since.get_or_insert(sent);
+            self.latest_since.get_or_insert(at);
         }
     }
 
@@ -160,6 +180,13 @@ mod tests {
     const NOON: InitialPosition = InitialPosition::AtTimestamp(EpochMillis(12));
     const LATEST: InitialPosition = InitialPosition::Latest;
     const HORIZON: InitialPosition = InitialPosition::TrimHorizon;
+
+    #[test]
+    fn the_newest_record_is_fixed_by_the_services_clock_if_it_tells_it() {
+        let took = Duration::from_millis(250);
+        assert_eq!(fixed_at(EpochMillis(70_000), Some(EpochMillis(9_000)), took), EpochMillis(7_750));
+        assert_eq!(fixed_at(EpochMillis(70_000), None, took), EpochMillis(70_000));
+    }
 
     #[test]
     fn in_strict_mode_a_second_request_skips_what_java_skips() {

@@ -21,6 +21,15 @@ pub enum IteratorStart {
     After(SequenceNumber),
 }
 
+/// What the service gave, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dated<T> {
+    /// What it gave.
+    pub given: T,
+    /// The time of its answer by its own clock, in whole seconds, if it told it.
+    pub date: Option<EpochMillis>,
+}
+
 /// One answer of GetRecords.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Answer {

@@ -10,9 +10,10 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::SUBSCRIBE;
 use crate::backoff::Backoff;
 use crate::clock::Clock;
+use crate::retrieval::Since;
 use crate::retrieval::api::{EventFeed, ShardApi};
-use crate::retrieval::start::Position;
-use crate::stream::fetch::{FetchError, IteratorStart};
+use crate::retrieval::start::{Position, fixed_at};
+use crate::stream::fetch::{Dated, FetchError, IteratorStart};
 use crate::types::{EpochMillis, ShardId};
 
 /// Longest wait for a subscription to open.
@@ -33,14 +34,16 @@ const RELIEF_AGE: Duration = Duration::from_secs(270);
 const RELIEF_SPREAD: Duration = Duration::from_secs(60);
 
 type Answer = Result<Box<dyn EventFeed>, FetchError>;
-/// Where a call begins to read, when it was sent, and what came of it.
-type Call = Pin<Box<dyn Future<Output = (IteratorStart, EpochMillis, Answer)> + Send>>;
+/// Where a call begins to read, when the service took it at the earliest, and the subscription.
+type Opened = Result<(IteratorStart, EpochMillis, Box<dyn EventFeed>), FetchError>;
+type Call = Pin<Box<dyn Future<Output = Opened> + Send>>;
 
 pub(super) struct Opener {
     api: Arc<dyn ShardApi>,
     consumer_arn: Arc<str>,
     clock: Arc<dyn Clock>,
     shard: ShardId,
+    since: Since,
     /// Not before this moment may the service be asked for a subscription.
     due: Instant,
     asked: Option<Instant>,
@@ -53,12 +56,14 @@ impl Opener {
         consumer_arn: &Arc<str>,
         clock: &Arc<dyn Clock>,
         shard: &ShardId,
+        since: &Since,
     ) -> Self {
         Self {
             api: Arc::clone(api),
             consumer_arn: Arc::clone(consumer_arn),
             clock: Arc::clone(clock),
             shard: shard.clone(),
+            since: Arc::clone(since),
             due: Instant::now() + SPREAD.mul_f64(fastrand::f64()),
             asked: None,
             call: None,
@@ -72,20 +77,25 @@ impl Opener {
             Some(call) => call,
             none @ None => {
                 sleep_until(self.due).await;
-                self.asked = Some(Instant::now());
+                let asked = Instant::now();
+                self.asked = Some(asked);
                 let (api, consumer, shard) = (self.api.clone(), self.consumer_arn.clone(), self.shard.clone());
                 let (start, sent) = (position.start(), self.clock.now());
                 none.insert(Box::pin(async move {
                     let silent = |_| FetchError::transient(SUBSCRIBE, format!("no answer within {OPEN_LIMIT:?}"));
                     let answer = timeout(OPEN_LIMIT, api.subscribe(&consumer, &shard, &start)).await;
-                    (start, sent, answer.map_err(silent).flatten())
+                    let Dated { given, date } = answer.map_err(silent).flatten()?;
+                    Ok((start, fixed_at(sent, date, asked.elapsed()), given))
                 }))
             }
         };
-        let (start, sent, answer) = call.await;
+        let opened = call.await;
         self.call = None;
-        let events = answer?;
-        position.began(&start, sent);
+        let (start, at, events) = opened?;
+        position.began(&start, at);
+        if let Some(latest) = position.latest_since() {
+            self.since.get_or_init(|| latest);
+        }
         self.due = Instant::now() + RELIEF_AGE - RELIEF_SPREAD.mul_f64(fastrand::f64());
         Ok(events)
     }

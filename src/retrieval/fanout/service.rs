@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::retrieval::api::{EventFeed, ShardApi};
 use crate::retrieval::script::{event, throttled};
-use crate::stream::fetch::{Answer, Event, FetchError, IteratorStart};
+use crate::stream::fetch::{Answer, Dated, Event, FetchError, IteratorStart};
 use crate::types::ShardId;
 
 const LIFE: Duration = Duration::from_secs(300);
@@ -76,7 +76,7 @@ impl Service {
 
 #[async_trait]
 impl ShardApi for Service {
-    async fn iterator(&self, _: &ShardId, _: &IteratorStart) -> Result<String, FetchError> {
+    async fn iterator(&self, _: &ShardId, _: &IteratorStart) -> Result<Dated<String>, FetchError> {
         Err(FetchError::transient("GetShardIterator", "not played"))
     }
 
@@ -84,11 +84,16 @@ impl ShardApi for Service {
         Err(FetchError::transient("GetRecords", "not played"))
     }
 
-    async fn subscribe(&self, _: &str, _: &ShardId, start: &IteratorStart) -> Result<Box<dyn EventFeed>, FetchError> {
+    async fn subscribe(
+        &self,
+        _: &str,
+        _: &ShardId,
+        start: &IteratorStart,
+    ) -> Result<Dated<Box<dyn EventFeed>>, FetchError> {
         sleep(self.way).await;
         let answer = self.accept(start);
         sleep(self.way).await;
-        Ok(Box::new(answer?))
+        Ok(Dated { given: Box::new(answer?), date: None })
     }
 }
 

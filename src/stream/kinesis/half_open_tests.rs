@@ -8,11 +8,14 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::*;
-use crate::stream::fetch::{FetchError, IteratorStart};
+use crate::stream::fetch::{Dated, FetchError, IteratorStart};
 
 /// A limit short enough for a test in wall time; the other one must not count.
 const SHORT: Duration = Duration::from_millis(300);
 const LONG: Duration = Duration::from_secs(60);
+
+/// As the answers say.
+const NEW_YEAR: EpochMillis = EpochMillis(1_704_067_200_000);
 
 /// Reads one request of HTTP/1.1.
 async fn request(connection: &mut TcpStream) -> std::io::Result<()> {
@@ -32,7 +35,8 @@ async fn serve(listener: TcpListener, body: &'static str) {
         let (mut connection, _) = listener.accept().await.unwrap();
         connections.spawn(async move {
             request(&mut connection).await.unwrap();
-            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+            let date = "Date: Mon, 01 Jan 2024 00:00:00 GMT\r\nx-amzn-RequestId: 1";
+            let head = format!("HTTP/1.1 200 OK\r\n{date}\r\nContent-Length: {}\r\n\r\n", body.len());
             connection.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
             std::future::pending::<()>().await;
         });
@@ -59,7 +63,7 @@ async fn a_read_on_a_half_open_connection_fails_in_time_and_the_next_one_takes_a
     let shard = ShardId::new("shardId-000000000000");
     let ask = || kinesis.get_shard_iterator(&shard, &IteratorStart::TrimHorizon);
     for _ in 0..2 {
-        assert_eq!(ask().await.unwrap(), "first");
+        assert_eq!(ask().await.unwrap(), Dated { given: "first".to_owned(), date: Some(NEW_YEAR) });
         let begin = Instant::now();
         assert!(matches!(ask().await, Err(FetchError::Transient { .. })), "nobody answers on that connection");
         assert!(begin.elapsed() >= SHORT);
@@ -74,7 +78,9 @@ async fn a_subscription_on_a_half_open_connection_fails_in_its_own_time_and_the_
     let shard = ShardId::new("shardId-000000000000");
     let subscribe = || kinesis.subscribe_to_shard("arn:consumer", &shard, &IteratorStart::TrimHorizon);
     for _ in 0..2 {
-        assert!(subscribe().await.unwrap().next().await.unwrap().is_none(), "an empty stream");
+        let mut subscribed = subscribe().await.unwrap();
+        assert_eq!(subscribed.date, Some(NEW_YEAR));
+        assert!(subscribed.given.next().await.unwrap().is_none(), "an empty stream");
         assert!(matches!(subscribe().await, Err(FetchError::Transient { .. })), "nobody answers on that connection");
     }
 }

@@ -6,11 +6,13 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aws_sdk_kinesis::primitives::DateTime;
+use aws_sdk_kinesis::primitives::{DateTime, DateTimeFormat};
 use aws_sdk_kinesis::types::ShardIteratorType;
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::Intercept;
-use aws_smithy_runtime_api::client::interceptors::context::BeforeDeserializationInterceptorContextMut;
+use aws_smithy_runtime_api::client::interceptors::context::{
+    BeforeDeserializationInterceptorContextMut, BeforeDeserializationInterceptorContextRef,
+};
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
@@ -20,7 +22,7 @@ use tracing::warn;
 use super::Kinesis;
 use super::body::{Arriving, Segments};
 use super::faults::fetch_error;
-use crate::stream::fetch::{Answer, FetchError, IteratorStart};
+use crate::stream::fetch::{Answer, Dated, FetchError, IteratorStart};
 use crate::types::{EpochMillis, ShardId};
 
 const GET_RECORDS: &str = "GetRecords";
@@ -32,7 +34,12 @@ impl Kinesis {
     ///
     /// # Errors
     /// The service refused or did not answer.
-    pub async fn get_shard_iterator(&self, shard: &ShardId, start: &IteratorStart) -> Result<String, FetchError> {
+    pub async fn get_shard_iterator(
+        &self,
+        shard: &ShardId,
+        start: &IteratorStart,
+    ) -> Result<Dated<String>, FetchError> {
+        let date = TakeDate::default();
         let (kind, sequence, timestamp) = position(start);
         let call = self
             .reader
@@ -42,9 +49,12 @@ impl Kinesis {
             .shard_iterator_type(kind)
             .set_starting_sequence_number(sequence)
             .set_timestamp(timestamp)
+            .customize()
+            .interceptor(date.clone())
             .send();
         let answer = Box::pin(call).await.map_err(|error| fetch_error("GetShardIterator", error))?;
-        answer.shard_iterator.ok_or_else(|| FetchError::transient("GetShardIterator", "the answer has no iterator"))
+        let missing = || FetchError::transient("GetShardIterator", "the answer has no iterator");
+        Ok(Dated { given: answer.shard_iterator.ok_or_else(missing)?, date: date.date() })
     }
 
     /// Asks once for at most `limit` records.
@@ -129,6 +139,39 @@ impl Intercept for TakeBody {
         if response.status().as_u16() == 200 {
             let body = std::mem::replace(response.body_mut(), SdkBody::from(self.instead));
             *self.taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(body);
+        }
+        Ok(())
+    }
+}
+
+/// Notes the time of an answer by the service's clock.
+#[derive(Clone, Debug, Default)]
+pub(super) struct TakeDate(Arc<Mutex<Option<EpochMillis>>>);
+
+impl TakeDate {
+    pub(super) fn date(&self) -> Option<EpochMillis> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Intercept for TakeDate {
+    fn name(&self) -> &'static str {
+        "TakeDate"
+    }
+
+    fn read_before_deserialization(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let headers = context.response().headers();
+        // a proxy on the way that answers by itself has a clock of its own, and gives no such id
+        if let (Some(date), Some(_)) = (headers.get("date"), headers.get("x-amzn-requestid"))
+            && let Ok(date) = DateTime::from_str(date, DateTimeFormat::HttpDate)
+            && let Ok(millis) = date.to_millis()
+        {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(EpochMillis(millis));
         }
         Ok(())
     }

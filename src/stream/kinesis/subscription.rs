@@ -14,9 +14,9 @@ use tracing::warn;
 use super::Kinesis;
 use super::faults::{exception, fetch_error};
 use super::frames::Frames;
-use super::records::{TakeBody, position};
+use super::records::{TakeBody, TakeDate, position};
 use crate::stream::answer;
-use crate::stream::fetch::{Event, FetchError, IteratorStart};
+use crate::stream::fetch::{Dated, Event, FetchError, IteratorStart};
 use crate::types::ShardId;
 
 const SUBSCRIBE: &str = "SubscribeToShard";
@@ -48,17 +48,18 @@ impl Kinesis {
         consumer_arn: &str,
         shard: &ShardId,
         start: &IteratorStart,
-    ) -> Result<Subscription, FetchError> {
+    ) -> Result<Dated<Subscription>, FetchError> {
         let (kind, sequence, timestamp) = position(start);
         let starting = StartingPosition::builder().r#type(kind).set_sequence_number(sequence).set_timestamp(timestamp);
         let starting = starting.build().map_err(|error| FetchError::transient(SUBSCRIBE, error))?;
         let call = self.reader.subscribe_to_shard().consumer_arn(consumer_arn).shard_id(shard.as_str());
-        let taken = TakeBody::leaving("");
+        let (taken, date) = (TakeBody::leaving(""), TakeDate::default());
         let limits = Config::builder().timeout_config(self.subscribe_limits.clone());
-        let call = call.starting_position(starting).customize().interceptor(taken.clone()).config_override(limits);
+        let call = call.starting_position(starting).customize().interceptor(taken.clone());
+        let call = call.interceptor(date.clone()).config_override(limits);
         Box::pin(call.send()).await.map_err(|error| fetch_error(SUBSCRIBE, error))?;
         let body = taken.body().ok_or_else(|| FetchError::transient(SUBSCRIBE, "the answer has no body"))?;
-        Ok(Subscription(Frames::new(body)))
+        Ok(Dated { given: Subscription(Frames::new(body)), date: date.date() })
     }
 }
 
