@@ -105,7 +105,7 @@ async fn daemon(config: Config) -> i32 {
     let mut work = std::pin::pin!(async {
         tokio::select! {
             result = serve(config, footprint.clone(), stop.clone()) => result,
-            never = footprint.shrink_after_start() => match never {},
+            never = footprint.keep_small() => match never {},
         }
     });
     let signal = tokio::select! {

@@ -14,7 +14,7 @@ use crate::config::{Config, OnPoison};
 
 mod clock_watch;
 mod credentials;
-mod http;
+pub(super) mod http;
 pub mod letters;
 
 use clock_watch::ClockWatch;
@@ -78,12 +78,8 @@ impl Clients {
         if let Some(region) = &config.dynamodb_region {
             for_dynamodb = for_dynamodb.region(aws_sdk_dynamodb::config::Region::new(region.clone()));
         }
-        if let Some(client) = http.for_url(config.kinesis_endpoint.as_deref()) {
-            for_kinesis = for_kinesis.http_client(client);
-        }
-        if let Some(client) = http.for_url(config.dynamodb_endpoint.as_deref()) {
-            for_dynamodb = for_dynamodb.http_client(client);
-        }
+        for_kinesis = for_kinesis.http_client(http.for_url(config.kinesis_endpoint.as_deref()));
+        for_dynamodb = for_dynamodb.http_client(http.for_url(config.dynamodb_endpoint.as_deref()));
         let watch = ClockWatch::new(Arc::new(SystemClock), config.coordination.worker_metrics_interval);
         let for_dynamodb = for_dynamodb.interceptor(watch);
         let reader = aws_sdk_kinesis::Client::from_conf(for_kinesis.build());

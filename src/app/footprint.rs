@@ -1,43 +1,66 @@
-//! Gives the pages of the program that only the start needed back to the system.
+//! Gives memory that nobody needs now back to the system: code that only the start needed, and what the allocator keeps.
 //!
 //! A third of what is resident of the program file is touched once, by relocation, command line and credentials, and
-//! would stay for months. These pages are copies of the file and nothing else; those that are needed again come back
-//! from the page cache, sixteen with one fault.
+//! would stay for months; so would half of the C library. These pages are copies of files and nothing else; those that
+//! are needed again come back from the page cache, sixteen with one fault. What a burst of large answers or of starting
+//! shards leaves in the allocator's hands lies between what is in use, and is given back only when asked for.
 
 use std::convert::Infallible;
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
+use super::aws::http::IDLE_CONNECTION;
 use crate::progress::{Progress, ShardState};
 use crate::record::Record;
 use crate::types::{Checkpoint, ShardId};
 
-/// From the first shard that is read to the end of what belongs to the start: first reads, renewals, log lines.
-const SETTLED: Duration = Duration::from_secs(5);
-/// A worker that has no shard by then waits for one as a spare.
-const SPARE_AFTER: Duration = Duration::from_secs(60);
+/// From the last shard whose reading begins to the end of what belongs to its start: first reads, renewals, log lines,
+/// and the connections that were opened for them.
+const SETTLED: Duration = IDLE_CONNECTION.saturating_add(Duration::from_secs(5));
+/// A worker that has no shard by then waits for one as a spare. Where shards begin all the time, this is long enough.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often memory is given back later on; it takes milliseconds.
+const REGULARLY: Duration = Duration::from_secs(600);
 
-/// Hears of the first shard that is read.
-#[derive(Debug, Default)]
+/// Hears of each shard that is begun to be read.
+#[derive(Debug)]
 pub struct Footprint {
     reading: Notify,
+    #[cfg(target_os = "linux")]
+    lasting: linux::Lasting,
+}
+
+impl Default for Footprint {
+    /// To be made when the process begins, while all that is mapped into it stays.
+    fn default() -> Self {
+        Self {
+            reading: Notify::new(),
+            #[cfg(target_os = "linux")]
+            lasting: linux::Lasting::now(),
+        }
+    }
 }
 
 impl Footprint {
-    /// Gives back what only the start needed once the start is over; never ends, so that it may stand beside the worker
+    /// Gives back after each start of shards and every ten minutes; never ends, so that it may stand beside the worker
     /// in a `select!`.
-    pub async fn shrink_after_start(&self) -> Infallible {
-        self.start_is_over().await;
-        #[cfg(target_os = "linux")]
-        linux::give_back();
-        std::future::pending().await
+    pub async fn keep_small(&self) -> Infallible {
+        let mut patience = PATIENCE;
+        loop {
+            self.nothing_begins(patience).await;
+            #[cfg(target_os = "linux")]
+            linux::give_back(&self.lasting);
+            patience = REGULARLY;
+        }
     }
 
-    async fn start_is_over(&self) {
-        let _spare = timeout(SPARE_AFTER, self.reading.notified()).await;
-        sleep(SETTLED).await;
+    /// Waits for a shard that begins, `patience` at most, and until there are no more.
+    async fn nothing_begins(&self, patience: Duration) {
+        let _spare = timeout(patience, self.reading.notified()).await;
+        let settled = async { while timeout(SETTLED, self.reading.notified()).await.is_ok() {} };
+        let _restless = timeout(PATIENCE, settled).await;
     }
 }
 
@@ -61,34 +84,55 @@ mod linux {
     use rustix::mm::{Advice, madvise};
     use tracing::debug;
 
-    const MAPPINGS: &str = "/proc/self/smaps";
+    const MAPPINGS: &str = "/proc/self/maps";
+    const PAGES: &str = "/proc/self/smaps";
 
-    /// Where there is no `/proc`, or the system refuses, everything stays as it is.
-    pub(super) fn give_back() {
-        match mappings() {
-            Ok(all) => {
-                let done = drop_clean(&all); // not in the macro, which looks at its arguments only where it logs
-                debug!(mappings = all.len(), ?done, "gave back what only the start needed");
-            }
-            Err(error) => debug!(%error, "{MAPPINGS} cannot be read, the pages of the start stay resident"),
+    /// The mappings of the program and of the libraries that it is linked with, which stay until the process ends, by
+    /// their lines. Whatever is mapped later may go again at any moment.
+    #[derive(Debug)]
+    pub(super) struct Lasting(Vec<String>);
+
+    impl Lasting {
+        /// Those of files that nobody may write; none where there is no `/proc`.
+        pub(super) fn now() -> Self {
+            let maps = std::fs::read_to_string(MAPPINGS).unwrap_or_default();
+            Self(maps.lines().filter(|line| is_private_file(line)).map(str::to_owned).collect())
         }
     }
 
-    /// Those of two addresses of the program itself, which stays mapped until the process ends: of its code and, as
-    /// literals are there, of its constants.
-    fn mappings() -> std::io::Result<Vec<Range<usize>>> {
-        let smaps = std::fs::read_to_string(MAPPINGS)?;
-        let inside = [give_back as fn() as *const () as usize, MAPPINGS.as_ptr().addr()];
-        Ok(inside.iter().filter_map(|address| clean_pages(&smaps, *address)).collect())
+    /// Where there is no `/proc`, or the system refuses, everything stays as it is.
+    pub(super) fn give_back(lasting: &Lasting) {
+        trim_allocator();
+        match std::fs::read_to_string(PAGES) {
+            Ok(pages) => {
+                let all = clean_pages(&pages, lasting);
+                let done = drop_clean(&all); // not in the macro, which looks at its arguments only where it logs
+                debug!(mappings = all.len(), ?done, "gave back memory that is not needed now");
+            }
+            Err(error) => debug!(%error, "{PAGES} cannot be read, the pages of the start stay resident"),
+        }
     }
+
+    #[cfg(target_env = "gnu")]
+    fn trim_allocator() {
+        #[expect(unsafe_code, reason = "a call into the C library")]
+        // SAFETY: any thread may call it at any time; it gives back whole pages in which no block is in use
+        // (malloc_trim(3)).
+        unsafe {
+            libc::malloc_trim(0);
+        }
+    }
+
+    #[cfg(not(target_env = "gnu"))]
+    fn trim_allocator() {}
 
     fn drop_clean(all: &[Range<usize>]) -> rustix::io::Result<()> {
         for pages in all {
             let start = without_provenance_mut(pages.start);
             #[expect(unsafe_code, reason = "memory is advised by address")]
-            // SAFETY: `clean_pages` names a private mapping of the program file that nobody may write and in which no
-            // page differs from the file; a page that is dropped is read from the file again when it is touched.
-            // Nothing maps other memory to this place while the process lives.
+            // SAFETY: `clean_pages` names private mappings of files that nobody may write and in which no page differs
+            // from the file; a page that is dropped is read from the file again when it is touched. They belong to the
+            // program and its libraries, so nothing else is mapped to their place while the process lives.
             unsafe {
                 madvise(start, pages.len(), Advice::LinuxDontNeed)?;
             }
@@ -96,21 +140,27 @@ mod linux {
         Ok(())
     }
 
-    /// The mapping around `address`, unless it may be written or holds a page of its own in the place of the file's: a
-    /// relocated one, or one with a debugger's breakpoint.
+    /// The mappings of `lasting` that hold no page of their own in the place of the file's: a relocated one, or one with
+    /// a debugger's breakpoint.
     ///
-    /// Source: proc(5), `/proc/pid/smaps`: a line `from-to rwxp offset device inode file` a mapping, then its fields.
-    fn clean_pages(mappings: &str, address: usize) -> Option<Range<usize>> {
-        let mut lines = mappings.lines();
-        let pages = lines.by_ref().find_map(|line| private_file(line).filter(|pages| pages.contains(&address)))?;
-        let own = lines.take_while(|line| range(line).is_none()).find_map(|line| line.strip_prefix("Anonymous:"))?;
-        (own.trim() == "0 kB").then_some(pages)
+    /// Source: proc(5), `/proc/pid/smaps`: a line `from-to rwxp offset device inode file` a mapping, as in
+    /// `/proc/pid/maps`, then its fields.
+    fn clean_pages(smaps: &str, lasting: &Lasting) -> Vec<Range<usize>> {
+        let mut lines = smaps.lines().peekable();
+        let mut clean = Vec::new();
+        while let Some(line) = lines.next() {
+            let Some(pages) = range(line).filter(|_| lasting.0.iter().any(|lasts| lasts == line)) else { continue };
+            let fields = std::iter::from_fn(|| lines.next_if(|line| range(line).is_none()));
+            let own = fields.filter_map(|line| line.strip_prefix("Anonymous:")).last();
+            clean.extend(own.is_some_and(|own| own.trim() == "0 kB").then_some(pages));
+        }
+        clean
     }
 
-    fn private_file(line: &str) -> Option<Range<usize>> {
+    fn is_private_file(line: &str) -> bool {
         let mut words = line.split_ascii_whitespace().skip(1);
-        let (rights, file) = (words.next()?, words.nth(3)?);
-        (matches!(rights, "r--p" | "r-xp") && file.starts_with('/')).then(|| range(line)).flatten()
+        let (rights, file) = (words.next().unwrap_or_default(), words.nth(3).unwrap_or_default());
+        matches!(rights, "r--p" | "r-xp") && file.starts_with('/')
     }
 
     fn range(line: &str) -> Option<Range<usize>> {
@@ -144,32 +194,46 @@ f000-10000 r--p 00000000 fe:00 18 /the/next/one
 Anonymous:             0 kB
 ";
 
+        fn lasting(maps: &str) -> Lasting {
+            Lasting(maps.lines().filter(|line| is_private_file(line)).map(str::to_owned).collect())
+        }
+
         #[test]
         fn only_pages_that_are_the_files_are_clean() {
             let table = [
-                (0x0fff, None, "before all"),
-                (0x1000, Some(0x1000..0x3000), "constants"),
-                (0x2fff, Some(0x1000..0x3000), "to the last byte"),
-                (0x3000, Some(0x3000..0x9000), "code, of a file with a blank that is gone"),
-                (0x9000, None, "relocated"),
-                (0xa000, None, "may be written"),
-                (0xb000, None, "the kernel's"),
-                (0xc000, None, "no file"),
-                (0xd000, None, "shared"),
-                (0xe000, None, "the field is the next mapping's"),
-                (0x10000, None, "after all"),
+                (0x1000..0x3000, true, "constants"),
+                (0x3000..0x9000, true, "code, of a file with a blank that is gone"),
+                (0x9000..0xa000, false, "relocated"),
+                (0xa000..0xb000, false, "may be written"),
+                (0xb000..0xc000, false, "the kernel's"),
+                (0xc000..0xd000, false, "no file"),
+                (0xd000..0xe000, false, "shared"),
+                (0xe000..0xf000, false, "the field is the next mapping's"),
+                (0xf000..0x10000, true, "the last one"),
             ];
-            for (address, pages, what) in table {
-                assert_eq!(clean_pages(SMAPS, address), pages, "{what}");
+            let clean = clean_pages(SMAPS, &lasting(SMAPS));
+            for (pages, expected, what) in &table {
+                assert_eq!(clean.contains(pages), *expected, "{what}");
             }
-            assert_eq!(clean_pages("", 0), None);
+            assert_eq!(clean.len(), 3);
+        }
+
+        #[test]
+        fn what_was_mapped_later_is_left_alone() {
+            let first = SMAPS.lines().next().expect("a line");
+            assert_eq!(clean_pages(SMAPS, &lasting(first)), [0x1000..0x3000]);
+            let moved = first.replace(" 00000000 ", " 00001000 "); // another part of the file is there now
+            assert!(clean_pages(SMAPS, &lasting(&moved)).is_empty());
+            assert!(clean_pages("", &lasting(SMAPS)).is_empty());
         }
 
         #[test]
         fn code_and_constants_are_given_back_and_come_again() {
-            let all = mappings().expect("the mappings");
-            assert_eq!(all.len(), 2, "{all:x?}");
-            assert!(all[0].contains(&(give_back as fn() as *const () as usize)));
+            let all = clean_pages(&std::fs::read_to_string(PAGES).expect("the pages"), &Lasting::now());
+            for inside in [give_back as fn(&Lasting) as *const () as usize, PAGES.as_ptr().addr()] {
+                assert!(all.iter().any(|pages| pages.contains(&inside)), "{inside:x} {all:x?}");
+            }
+            trim_allocator();
             let before: u64 = SMAPS.bytes().map(u64::from).sum();
             drop_clean(&all).expect("the system lets us");
             assert_eq!(SMAPS.bytes().map(u64::from).sum::<u64>(), before);
@@ -180,25 +244,34 @@ Anonymous:             0 kB
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::time::Instant;
+    use tokio::time::{Instant, sleep};
 
-    /// Seconds from the beginning to the end of the start, where `state` is told after ten of them.
-    async fn seconds_until_over(state: Option<ShardState>) -> u64 {
+    const SHARD: &str = "shardId-000000000000";
+
+    /// Seconds until nothing begins any more, where `states` are told one each ten seconds.
+    async fn seconds_until_quiet(patience: Duration, states: &[ShardState]) -> u64 {
         let (footprint, begun) = (Footprint::default(), Instant::now());
         let tell = async {
-            sleep(Duration::from_secs(10)).await;
-            if let Some(state) = state {
-                footprint.state(&ShardId::new("shardId-000000000000"), state);
+            for state in states {
+                sleep(Duration::from_secs(10)).await;
+                footprint.state(&ShardId::new(SHARD), *state);
             }
         };
-        tokio::join!(footprint.start_is_over(), tell);
-        begun.elapsed().as_secs()
+        let quiet = async {
+            footprint.nothing_begins(patience).await;
+            begun.elapsed().as_secs()
+        };
+        tokio::join!(quiet, tell).0
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_start_is_over_a_while_after_the_first_shard_is_read() {
-        assert_eq!(seconds_until_over(Some(ShardState::Processing)).await, 15);
-        assert_eq!(seconds_until_over(Some(ShardState::Initializing)).await, 65, "the child is still being started");
-        assert_eq!(seconds_until_over(None).await, 65, "a spare worker has no shard");
+    async fn memory_is_given_back_a_while_after_the_last_shard_began() {
+        use ShardState::{Initializing, Processing};
+        assert_eq!(seconds_until_quiet(PATIENCE, &[Processing]).await, 35);
+        assert_eq!(seconds_until_quiet(PATIENCE, &[Processing; 3]).await, 55);
+        assert_eq!(seconds_until_quiet(PATIENCE, &[Initializing]).await, 85, "the child is still being started");
+        assert_eq!(seconds_until_quiet(PATIENCE, &[]).await, 85, "a spare worker has no shard");
+        assert_eq!(seconds_until_quiet(PATIENCE, &[Processing; 60]).await, 70, "shards begin all the time");
+        assert_eq!(seconds_until_quiet(REGULARLY, &[]).await, 625, "later on");
     }
 }

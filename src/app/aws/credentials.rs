@@ -31,10 +31,7 @@ impl Source<'_> {
     /// Settings of the providers that ask a service on the network: STS, SSO. Metadata is asked without them.
     fn remote(&self) -> ProviderConfig {
         let config = ProviderConfig::default().with_region(self.base.region().cloned());
-        match self.http.for_url(None) {
-            Some(client) => config.with_http_client(client),
-            None => config,
-        }
+        config.with_http_client(self.http.for_url(None))
     }
 }
 
@@ -159,9 +156,7 @@ async fn assume(source: &Source<'_>, role: &CredentialsProvider) -> CredentialsP
     if let Some(endpoint) = endpoint {
         sts = sts.endpoint_url(endpoint);
     }
-    if let Some(client) = source.http.for_url(endpoint.as_deref()) {
-        sts = sts.http_client(client);
-    }
+    sts = sts.http_client(source.http.for_url(endpoint.as_deref()));
     let mut provider = aws_config::sts::AssumeRoleProvider::builder(role_arn).session_name(session_name);
     if let Some(id) = external_id {
         provider = provider.external_id(id);

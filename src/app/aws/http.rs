@@ -1,6 +1,9 @@
-//! HTTP with the proxy and the certificate authorities of the environment.
+//! HTTP with the proxy and the certificate authorities of the environment, and with few idle connections.
 //!
-//! The SDK's own client knows neither, and is used where neither is named: then nothing differs from its defaults.
+//! Otherwise it is what the SDK would make itself; both services and their credentials share one, so that there is one
+//! pool and one copy of the authorities for all.
+
+use std::time::Duration;
 
 use anyhow::Context as _;
 use aws_smithy_http_client::proxy::ProxyConfig;
@@ -12,11 +15,15 @@ use tracing::info;
 use crate::config::Surroundings;
 use crate::config::surroundings::Proxy;
 
-/// Clients for both schemes; `None` where the SDK's own will do.
-#[derive(Clone, Debug, Default)]
+/// How long a connection that nobody uses is kept. A thousand shards that begin together open about as many, and need a
+/// few once their reads are spread; the SDK keeps them for 90 s, each with tens of kilobytes.
+pub(in crate::app) const IDLE_CONNECTION: Duration = Duration::from_secs(20);
+
+/// Clients for both schemes.
+#[derive(Clone, Debug)]
 pub(super) struct HttpClients {
-    http: Option<SharedHttpClient>,
-    https: Option<SharedHttpClient>,
+    http: SharedHttpClient,
+    https: SharedHttpClient,
 }
 
 impl HttpClients {
@@ -26,15 +33,12 @@ impl HttpClients {
     /// A proxy is no URL, or the bundle of certificate authorities cannot be read.
     pub(super) fn new(around: &Surroundings) -> anyhow::Result<Self> {
         let tls = trust(around)?;
-        let client = |proxy: Option<&Proxy>| -> anyhow::Result<Option<SharedHttpClient>> {
-            if proxy.is_none() && tls.is_none() {
-                return Ok(None);
-            }
-            let proxy = proxy.map_or_else(|| Ok(ProxyConfig::disabled()), config)?;
-            Ok(Some(build(proxy, tls.clone().unwrap_or_default())))
+        let client = |proxy: Option<&Proxy>| -> anyhow::Result<SharedHttpClient> {
+            Ok(build(proxy.map_or_else(|| Ok(ProxyConfig::disabled()), config)?, tls.clone()))
         };
         let (http, https) = (around.http_proxy.as_ref(), around.https_proxy.as_ref());
-        let clients = Self { http: client(http)?, https: client(https)? };
+        let for_https = client(https)?;
+        let for_http = if http.is_none() && https.is_none() { for_https.clone() } else { client(http)? };
         for (scheme, proxy) in [("http", http), ("https", https)] {
             if let Some(proxy) = proxy {
                 info!(
@@ -46,11 +50,11 @@ impl HttpClients {
                 );
             }
         }
-        Ok(clients)
+        Ok(Self { http: for_http, https: for_https })
     }
 
     /// The client for an endpoint; without one, for the service of the region, which is `https`.
-    pub(super) fn for_url(&self, endpoint: Option<&str>) -> Option<SharedHttpClient> {
+    pub(super) fn for_url(&self, endpoint: Option<&str>) -> SharedHttpClient {
         let plain = endpoint.is_some_and(|url| url.get(..5).is_some_and(|begin| begin.eq_ignore_ascii_case("http:")));
         if plain { self.http.clone() } else { self.https.clone() }
     }
@@ -66,19 +70,19 @@ fn config(proxy: &Proxy) -> anyhow::Result<ProxyConfig> {
     Ok(config)
 }
 
-fn trust(around: &Surroundings) -> anyhow::Result<Option<TlsContext>> {
-    let Some(path) = &around.ca_bundle else { return Ok(None) };
+fn trust(around: &Surroundings) -> anyhow::Result<TlsContext> {
+    let Some(path) = &around.ca_bundle else { return Ok(TlsContext::default()) };
     let pem = std::fs::read(path).with_context(|| {
         format!("AWS_CA_BUNDLE names `{}`, which cannot be read; correct the variable", path.display())
     })?;
     let store = TrustStore::default().with_pem_certificate(pem);
     let context = TlsContext::builder().with_trust_store(store).build();
-    context.map(Some).with_context(|| format!("AWS_CA_BUNDLE names `{}`, which is no PEM file", path.display()))
+    context.with_context(|| format!("AWS_CA_BUNDLE names `{}`, which is no PEM file", path.display()))
 }
 
 fn build(proxy: ProxyConfig, tls: TlsContext) -> SharedHttpClient {
     Builder::new().build_with_connector_fn(move |settings, components| -> Connector {
-        let mut connector = Connector::builder().proxy_config(proxy.clone());
+        let mut connector = Connector::builder().proxy_config(proxy.clone()).pool_idle_timeout(IDLE_CONNECTION);
         connector.set_connector_settings(settings.cloned());
         if let Some(components) = components {
             connector.set_sleep_impl(components.sleep_impl());

@@ -69,6 +69,7 @@ impl Signed {
             .service_name(service.id)
             .operation_name(service.operation)
             .endpoint_url(endpoint)
+            .http_client(means.http.for_url(Some(endpoint)))
             .no_retry()
             .with_connection_poisoning()
             .interceptor(ServiceClockSkewInterceptor::new())
@@ -77,9 +78,6 @@ impl Signed {
             .deserializer(|response: &HttpResponse| Ok(answer(response)));
         if let Some(version) = base.behavior_version() {
             operation = operation.behavior_version(version);
-        }
-        if let Some(client) = means.http.for_url(Some(endpoint)).or_else(|| base.http_client()) {
-            operation = operation.http_client(client);
         }
         if let Some(timeouts) = base.timeout_config() {
             operation = operation.timeout_config(timeouts.clone());

@@ -24,11 +24,8 @@ impl Stream {
     pub(super) fn new(to: &LetterStream, means: &Means) -> Self {
         let client = match &to.arn {
             Some((_, region)) if *region != means.region => {
-                let mut elsewhere = Builder::from(&means.base).region(Region::new(region.clone()));
-                if let Some(client) = means.http.for_url(None) {
-                    elsewhere = elsewhere.http_client(client);
-                }
-                Client::from_conf(elsewhere.build())
+                let elsewhere = Builder::from(&means.base).region(Region::new(region.clone()));
+                Client::from_conf(elsewhere.http_client(means.http.for_url(None)).build())
             }
             Some(_) | None => means.kinesis.clone(),
         };
