@@ -221,7 +221,7 @@ Anonymous:             0 kB
         #[test]
         fn what_was_mapped_later_is_left_alone() {
             let first = SMAPS.lines().next().expect("a line");
-            assert_eq!(clean_pages(SMAPS, &lasting(first)), [0x1000..0x3000]);
+            assert_eq!(clean_pages(SMAPS, &lasting(first)), vec![0x1000..0x3000]);
             let moved = first.replace(" 00000000 ", " 00001000 "); // another part of the file is there now
             assert!(clean_pages(SMAPS, &lasting(&moved)).is_empty());
             assert!(clean_pages("", &lasting(SMAPS)).is_empty());
