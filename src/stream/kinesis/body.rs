@@ -5,45 +5,63 @@
 //! to hold one record.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use crate::stream::answer::{self, Malformed, NotUnderstood, Stepwise};
 use crate::stream::fetch::Answer;
 
 /// Length of a segment in bytes, unless a record or the whole answer asks for another.
 const SEGMENT: usize = 256 * 1024;
-/// How many free segments are kept.
+/// How many free segments are kept. They and those in use are never more than were in use at once.
 const KEPT: usize = 128;
+/// How often, and how many of the free segments, are given back to the system while answers are small: often enough
+/// that a stream that has become quiet keeps none after half a minute, and too seldom to cost a busy shard anything.
+const SHRINKS_EVERY: Duration = Duration::from_secs(1);
+const GIVEN_BACK: usize = 8; // one of so many
 
 /// Segments that are free.
 #[derive(Debug, Default)]
-pub(super) struct Segments(Mutex<Vec<Vec<u8>>>);
+pub(super) struct Segments(Mutex<Free>);
+
+#[derive(Debug, Default)]
+struct Free {
+    segments: Vec<Vec<u8>>,
+    shrunk_at: Option<Instant>,
+}
 
 impl Segments {
-    fn lock(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+    fn lock(&self) -> MutexGuard<'_, Free> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn take(self: &Arc<Self>) -> Segment {
-        let free = self.lock().pop(); // the lock is free again before memory is asked for
+        let free = self.lock().segments.pop(); // the lock is free again before memory is asked for
         self.segment(free.unwrap_or_else(|| Vec::with_capacity(SEGMENT)))
     }
 
-    fn segment(self: &Arc<Self>, bytes: Vec<u8>) -> Segment {
-        Segment { bytes, home: Arc::clone(self) }
-    }
-
-    /// Gives one free segment back to the system: after a small answer, so that a stream that has become quiet keeps
-    /// none in the end.
+    /// Gives some free segments back to the system, if that was not done lately.
     fn shrink(&self) {
-        let free = self.lock().pop();
+        let mut free = self.lock();
+        if free.segments.is_empty() || free.shrunk_at.is_some_and(|at| at.elapsed() < SHRINKS_EVERY) {
+            return;
+        }
+        free.shrunk_at = Some(Instant::now());
+        let left = free.segments.len() - free.segments.len().div_ceil(GIVEN_BACK);
+        let given_back = free.segments.split_off(left);
         drop(free);
+        drop(given_back);
     }
 
     #[cfg(test)]
     fn free(&self) -> usize {
-        self.lock().len()
+        self.lock().segments.len()
+    }
+
+    fn segment(self: &Arc<Self>, bytes: Vec<u8>) -> Segment {
+        Segment { bytes, home: Arc::clone(self) }
     }
 }
 
@@ -67,8 +85,8 @@ impl Drop for Segment {
         }
         bytes.clear();
         let mut free = self.home.lock();
-        if free.len() < KEPT {
-            free.push(bytes);
+        if free.segments.len() < KEPT {
+            free.segments.push(bytes);
         }
     }
 }
