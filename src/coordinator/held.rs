@@ -37,6 +37,18 @@ pub struct Holdings {
     state: Mutex<State>,
 }
 
+/// Marks an adoption under way until it ends, or is cut short.
+struct Adopting<'a> {
+    holdings: &'a Holdings,
+    shard: ShardId,
+}
+
+impl Drop for Adopting<'_> {
+    fn drop(&mut self) {
+        self.holdings.state().adopting.remove(&self.shard);
+    }
+}
+
 impl Holdings {
     /// Holds nothing yet; what is adopted is announced to `assignments`, and kept until `end` at the latest.
     #[must_use]
@@ -96,9 +108,8 @@ impl Holdings {
                 return Ok(());
             }
         }
-        let result = self.prove_and_keep(lease, proof).await;
-        self.state().adopting.remove(&shard);
-        result
+        let _mark = Adopting { holdings: self, shard };
+        self.prove_and_keep(lease, proof).await
     }
 
     async fn prove_and_keep(&self, lease: Lease, proof: Proof) -> Result<(), LeaseStoreError> {
@@ -117,6 +128,7 @@ impl Holdings {
             debug!(shard = %lease.shard, "the lease is somebody else's after all");
             return Ok(());
         };
+        let Ok(announcement) = self.assignments.reserve().await else { return Ok(()) }; // nobody would work on it
         {
             let mut state = self.state();
             if state.closed {
@@ -127,7 +139,7 @@ impl Holdings {
         let end = self.end.clone();
         self.keepers.spawn(async move { end.run_until_cancelled(keeper.run()).await });
         info!(shard = %lease.shard, checkpoint = %lease.checkpoint, "took lease");
-        let _worker_may_be_gone = self.assignments.send(Assignment { lease, held }).await;
+        announcement.send(Assignment { lease, held });
         Ok(())
     }
 

@@ -99,3 +99,13 @@ async fn a_finished_lease_that_went_to_another_worker_is_forgotten() {
     held.until_lost().await;
     assert_eq!((holdings.finished(), holdings.count()), (vec![], 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_adoption_that_is_cut_short_can_be_made_again() {
+    let Hands { table, holdings, mut assignments } = hands();
+    table.faults().next(Operation::Renew, 1, Fault::Slow { before: F, after: F });
+    let cut = tokio::time::timeout(F / 10, holdings.adopt(row(&table, 0), Proof::Needed)).await;
+    assert!(cut.is_err() && !holdings.has(&shard(0)));
+    holdings.adopt(row(&table, 0), Proof::Needed).await.unwrap();
+    assert!(assignments.try_recv().is_ok() && holdings.has(&shard(0)));
+}
