@@ -19,6 +19,7 @@ use crate::retrieval::RecordSource;
 use crate::retrieval::prefetch::PrefetchLimits;
 
 mod attempts;
+mod breakdown;
 mod end;
 mod failure;
 mod lives;
@@ -31,6 +32,7 @@ mod task;
 #[cfg(test)]
 mod testing;
 
+pub use breakdown::Breakdowns;
 pub use failure::{ChildFailure, Failure};
 pub use lives::consume;
 

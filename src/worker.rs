@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::task::{Id, JoinSet};
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, info, info_span, warn};
 
 use crate::config::Compatibility;
-use crate::consumer::{Failure, Outcome, Shared, Stops, consume};
+use crate::consumer::{Breakdowns, Failure, Outcome, Shared, Stops, consume};
 use crate::coordinator::renew::{HeldLease, chain};
 use crate::coordinator::start::{StartError, prepare};
 use crate::coordinator::{Assignment, Coordinator, Fleet};
@@ -33,7 +33,7 @@ pub enum WorkerError {
     /// It could not join the fleet.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// A child failed, for the last time that is allowed.
+    /// A child failed, or a consumer broke down, for the last time that is allowed.
     #[error(transparent)]
     Consumer(#[from] Failure),
     /// The coordination ended by itself.
@@ -53,6 +53,15 @@ pub struct Worker {
 
 type Ended = (Lease, HeldLease, Outcome);
 
+/// Who is at work on what.
+struct Employed {
+    /// The row as it was when the work began.
+    lease: Lease,
+    held: HeldLease,
+    /// Tells when the work has ended.
+    ended: CancellationToken,
+}
+
 impl Worker {
     /// Works until `stop`, then stops in order: consumers, load row, leases, leader lock.
     ///
@@ -71,6 +80,7 @@ impl Worker {
             stops: Stops::default(),
             consumers: JoinSet::new(),
             employed: BTreeMap::new(),
+            breakdowns: Breakdowns::default(),
             coordinator,
         };
         let result = crew.work(assignments, stop).await;
@@ -114,8 +124,8 @@ struct Crew {
     shared: Arc<Shared>,
     stops: Stops,
     consumers: JoinSet<Ended>,
-    /// Who is at work on what, and the sign that it has ended.
-    employed: BTreeMap<Id, (HeldLease, CancellationToken)>,
+    employed: BTreeMap<Id, Employed>,
+    breakdowns: Breakdowns,
     coordinator: Coordinator,
 }
 
@@ -141,16 +151,10 @@ impl Crew {
                         self.employed.remove(&id);
                         self.note(lease, held, outcome)?;
                     }
-                    Err(error) => {
-                        error!(%error, "a consumer broke down; its shard is begun again from the last checkpoint");
-                        if let Some((held, _)) = self.employed.remove(&error.id()) {
-                            self.coordinator.released(&held);
-                            self.coordinator.poke();
-                        }
-                    }
+                    Err(error) => self.replace(&error)?,
                 },
                 assignment = assignments.recv() => match assignment {
-                    Some(Assignment { lease, held }) => self.employ(lease, held),
+                    Some(Assignment { lease, held }) => self.employ(lease, held, Duration::ZERO),
                     None => return Err(WorkerError::CoordinatorGone),
                 },
             }
@@ -158,9 +162,21 @@ impl Crew {
         }
     }
 
+    /// A consumer broke down: another one begins at the last checkpoint, under the same hold on the lease.
+    fn replace(&mut self, broken: &JoinError) -> Result<(), Failure> {
+        let Some(Employed { mut lease, held, .. }) = self.employed.remove(&broken.id()) else { return Ok(()) };
+        let stored = held.last_checkpoint();
+        let wait = self.breakdowns.note(held.shard(), stored.clone(), self.shared.processing.child_restart_limit)?;
+        error!(shard = %held.shard(), error = %broken, next_try_in = ?wait, checkpoint = %stored,
+            "a consumer broke down; its shard is begun again from the last checkpoint");
+        lease.checkpoint = stored;
+        self.employ(lease, held, wait);
+        Ok(())
+    }
+
     /// Source: KCL 3.x `Scheduler.SchedulerLog`, in whose words runbooks look for the shards of a worker.
     fn tell_assignments(&self) {
-        let mut shards: Vec<&str> = self.employed.values().map(|(held, _)| held.shard().as_str()).collect();
+        let mut shards: Vec<&str> = self.employed.values().map(|employed| employed.held.shard().as_str()).collect();
         shards.sort_unstable();
         let more = shards.len().saturating_sub(SHARDS_TOLD);
         shards.truncate(SHARDS_TOLD);
@@ -169,17 +185,18 @@ impl Crew {
     }
 
     /// Puts a consumer to work, though not before every earlier one of the same shard has ended: a lease that was lost
-    /// may come back while the child is still busy with a batch.
-    fn employ(&mut self, lease: Lease, held: HeldLease) {
+    /// may come back while the child is still busy with a batch; and not before `wait`.
+    fn employ(&mut self, lease: Lease, held: HeldLease, wait: Duration) {
         let (shared, stops) = (self.shared.clone(), self.stops.clone());
-        let earlier = self.employed.values().filter(|(earlier, _)| earlier.shard() == held.shard());
-        let earlier: Vec<CancellationToken> = earlier.map(|(_, ended)| ended.clone()).collect();
-        let (ended, ours) = (CancellationToken::new(), held.clone());
-        let sign = ended.clone().drop_guard();
+        let earlier = self.employed.values().filter(|earlier| earlier.held.shard() == held.shard());
+        let earlier: Vec<CancellationToken> = earlier.map(|earlier| earlier.ended.clone()).collect();
+        let employed = Employed { lease: lease.clone(), held: held.clone(), ended: CancellationToken::new() };
+        let sign = employed.ended.clone().drop_guard();
         let span = info_span!("consumer", shard = %held.shard());
         let consumer = async move {
             let _sign = sign; // also when the task breaks down
             let turn = async {
+                sleep(wait).await;
                 for consumer in &earlier {
                     consumer.cancelled().await;
                 }
@@ -194,7 +211,7 @@ impl Crew {
             (lease, held, outcome)
         };
         let task = self.consumers.spawn(consumer.instrument(span));
-        self.employed.insert(task.id(), (ours, ended));
+        self.employed.insert(task.id(), employed);
     }
 
     fn note(&mut self, lease: Lease, held: HeldLease, outcome: Outcome) -> Result<(), Failure> {
@@ -226,7 +243,7 @@ impl Crew {
             self.stops.now.cancel();
         }
         self.coordinator.close(); // before any consumer gives its lease back
-        self.coordinator.give_back_idle(|held| self.employed.values().any(|(employed, _)| employed.is(held)));
+        self.coordinator.give_back_idle(|held| self.employed.values().any(|employed| employed.held.is(held)));
         self.stops.gracefully.cancel();
         let limit = if grace.is_zero() { HALT_LIMIT } else { grace };
         let drain = async { while self.consumers.join_next().await.is_some() {} };

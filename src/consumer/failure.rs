@@ -106,6 +106,17 @@ pub enum Failure {
         /// The last time's reason, in full.
         last: String,
     },
+    /// Our own part of it broke down again and again.
+    #[error(
+        "the consumer of shard `{shard}` broke down {failures} times without a checkpoint in between \
+         (multilangd.childRestartLimit); this is a bug, please report it with the lines about a panic in the log"
+    )]
+    BrokeDown {
+        /// The shard.
+        shard: ShardId,
+        /// How often.
+        failures: NonZeroU32,
+    },
     /// A record that was to be set aside could not be written down, so it was not.
     #[error(
         "poison record `{place}` of shard `{shard}` could not be written to {target}: {source}; make room or correct the \
@@ -158,6 +169,7 @@ impl Failure {
             other @ (Self::Launch(_)
             | Self::EndNotCheckpointed { .. }
             | Self::GaveUp { .. }
+            | Self::BrokeDown { .. }
             | Self::NoDeadLetter { .. }
             | Self::Damaged { .. }
             | Self::ReaderGone { .. }) => other,

@@ -43,8 +43,8 @@ pub(crate) struct Manners {
     pub(crate) forgets_ends: bool,
     /// One batch in so many is the child's last; 0 is none. Its worker ends then, as a daemon does.
     pub(crate) deaths: u32,
-    /// Whether the first consumer of a shard breaks down at its first batch.
-    pub(crate) breaks_down: bool,
+    /// So many consumers of a shard, the first ones, break down at their first batch.
+    pub(crate) breaks_down: usize,
 }
 
 /// Starts the children of one worker.
@@ -66,8 +66,8 @@ impl ChildLauncher for Launcher {
             _ => Habit::Restless,
         };
         let (life, earlier) = self.laws.born(&self.worker, shard);
-        let (forgets_end, breaks_down) = (self.manners.forgets_ends && earlier == 0, earlier == 0);
-        let breaks_down = breaks_down && self.manners.breaks_down;
+        let (forgets_end, breaks_down) =
+            (self.manners.forgets_ends && earlier == 0, earlier < self.manners.breaks_down);
         Ok(Box::new(ScriptedChild {
             life,
             laws: self.laws.clone(),

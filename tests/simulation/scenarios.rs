@@ -23,7 +23,7 @@ pub(crate) fn brisk() -> Manners {
         hang: Duration::ZERO,
         forgets_ends: false,
         deaths: 0,
-        breaks_down: false,
+        breaks_down: 0,
     }
 }
 
@@ -305,13 +305,32 @@ fn a_lease_that_comes_back_while_its_child_is_busy_waits_for_it() {
 fn a_shard_whose_consumer_breaks_down_is_begun_again_at_once() {
     in_paused_time(async {
         let mut world = World::new(1, 2, Voice::Quiet);
-        world.start(Manners { breaks_down: true, ..brisk() });
+        world.start(Manners { breaks_down: 1, ..brisk() });
         world.put(20);
         let begin = Instant::now();
         world.pass(SECOND).await;
         world.until_served(F).await;
         assert!(begin.elapsed() <= SECOND * 3, "{:?}", begin.elapsed());
         world.put(20);
+        finish(world).await;
+    });
+}
+
+#[test]
+fn a_worker_whose_consumers_break_down_again_and_again_ends_and_leaves_everything_to_the_others() {
+    in_paused_time(async {
+        let mut world = World::new(1, 2, Voice::Quiet);
+        // It may end by itself, though no child dies before its consumer has broken down.
+        world.start(Manners { breaks_down: 5, deaths: u32::MAX, ..brisk() });
+        world.put(20);
+        world.pass(SECOND * 14).await; // with waits of up to 1, 2, 4 and 8 s in between
+        while !world.workers.is_empty() {
+            assert!(world.laws.lives() <= 2 * 5, "{} consumers", world.laws.lives());
+            world.pass(SECOND).await;
+        }
+        world.start(brisk());
+        let took = world.until_served(F).await;
+        assert!(took <= SECOND * 5, "nothing is left to expire: {took:?}");
         finish(world).await;
     });
 }

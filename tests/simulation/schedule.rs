@@ -129,7 +129,7 @@ fn manners(world: &mut World) -> Manners {
         hang: Duration::from_secs(rng.u64(8..20)),
         forgets_ends: rng.u8(..4) == 0,
         deaths: [0, 0, 0, 0, 30][rng.usize(..5)],
-        breaks_down: false,
+        breaks_down: 0,
     }
 }
 
