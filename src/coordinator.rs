@@ -113,6 +113,8 @@ pub struct Coordinator {
     /// Runs everything that depends on how the fleet works; `None` once it has ended.
     follower: Option<JoinHandle<Remains>>,
     lock: Option<LeaderLock>,
+    /// When we reported our load, in seconds; known when the reports have ended.
+    reported: Vec<i64>,
     /// No consumer runs any more.
     left: CancellationToken,
     /// A coordinator that is dropped takes all its tasks with it, as a process that is killed does.
@@ -133,7 +135,21 @@ impl Coordinator {
         let follower = Some(tasks.spawn(Follower::new(fleet.clone(), version, duties).run(stop.clone())));
         tasks.spawn(Cleanup::new(fleet.clone(), holdings.clone()).run(stop.clone()));
         let _end_of_tasks = end.drop_guard();
-        (Self { fleet, holdings, poke, tasks, stop, follower, lock: None, left, _end_of_tasks }, receiver)
+        (
+            Self {
+                fleet,
+                holdings,
+                poke,
+                tasks,
+                stop,
+                follower,
+                lock: None,
+                reported: Vec::new(),
+                left,
+                _end_of_tasks,
+            },
+            receiver,
+        )
     }
 
     /// Something changed that may call for an assignment: looks at the leases at once.
@@ -204,7 +220,7 @@ impl Coordinator {
     }
 
     fn leave_looks(&self) -> Leave {
-        Leave { fleet: self.fleet.clone(), holdings: self.holdings.clone() }
+        Leave { fleet: self.fleet.clone(), holdings: self.holdings.clone(), reported: self.reported.clone() }
     }
 
     /// Waits for the end of what was told to stop, and deletes our load row.
@@ -215,6 +231,7 @@ impl Coordinator {
         let Ok(Remains { lock, reporter }) = ended else { return };
         self.lock = lock;
         if let Some(reporter) = reporter {
+            self.reported = reporter.reported();
             delete_load_row(reporter).await;
         }
     }

@@ -21,6 +21,8 @@ use crate::types::WorkerId;
 pub(super) struct Leave {
     pub(super) fleet: Fleet,
     pub(super) holdings: Arc<Holdings>,
+    /// When we reported our load.
+    pub(super) reported: Vec<i64>,
 }
 
 impl Leave {
@@ -68,10 +70,19 @@ impl Leave {
         let orphans = |lease: &Lease| lease.actual_owner() == Some(me) || heirs.is_astray(lease);
         let named = heirs_by(plan(&without(me, orphans, view), &fleet.config.balancing, false).steps);
         debug!(leases = named.len(), "other workers take our leases over");
-        let unheld = rows.leases.iter().filter(|lease| orphans(lease) && !self.holdings.has(&lease.shard));
+        let ours = |lease: &Lease| !self.has_namesake(rows) || lease.actual_owner() != Some(me);
+        let unheld =
+            rows.leases.iter().filter(|lease| orphans(lease) && !self.holdings.has(&lease.shard) && ours(lease));
         let unheld = unheld.map(|lease| (lease.clone(), named.get(&lease.shard).cloned())).collect();
         heirs.name(named);
         unheld
+    }
+
+    /// Whether a process that was started in our place has our name: it reports already, and the leases that we do not
+    /// hold are its own.
+    fn has_namesake(&self, rows: &FleetRows) -> bool {
+        let named = rows.workers.iter().filter(|row| row.worker == self.fleet.me);
+        named.filter_map(|row| row.last_update_seconds).any(|at| !self.reported.contains(&at))
     }
 
     /// Gives away a lease that names us though we do not hold it: a write of ours may have come through unseen, or a

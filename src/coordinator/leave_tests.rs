@@ -2,8 +2,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::testing::{F, beside, fleet, lease, load_row, row, worker};
+use super::testing::{F, NOW, beside, fleet, lease, load_row, row, worker};
 use super::*;
+use crate::lease::WorkerRow;
 use crate::lease::memory::MemoryStore;
 use crate::lease::memory::faults::{Fault, Operation};
 
@@ -117,4 +118,18 @@ async fn an_heir_that_leaves_before_it_is_given_the_lease_gets_nothing() {
     sleep(SECOND * 2).await;
     coordinator.leave().await;
     assert!(table.snapshot().leases.iter().all(|lease| lease.owner.is_none()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_leases_of_a_process_that_was_started_under_our_name_stay_its_own() {
+    let table = MemoryStore::new();
+    let (mut coordinator, _assignments) = settled(&table).await;
+    coordinator.withdraw().await;
+    let successor = WorkerRow { last_update_seconds: Some(NOW.0 / 1000 + 7), ..load_row("a") };
+    beside(&table).put_worker(&successor).await.unwrap();
+    table.put_lease(&lease(7, Some("a")));
+    sleep(SECOND * 2).await;
+    coordinator.leave().await;
+    assert_eq!(row(&table, 7).owner, Some(worker("a")));
+    assert!([0, 1].iter().all(|number| row(&table, *number).owner.is_none()), "what was ours is given back");
 }

@@ -69,6 +69,12 @@ impl Reporter {
         self
     }
 
+    /// The times (`lut`) of our last reports: a row with another one was written by another process of our name.
+    #[must_use]
+    pub fn reported(&self) -> Vec<i64> {
+        self.written.sent.iter().copied().collect()
+    }
+
     /// Deletes the row, so that no leader gives us a lease any more; tries on while that can help, so the caller sets
     /// the limit.
     ///
