@@ -64,8 +64,10 @@ pub struct Rounds {
     turns: Turns,
     empty_since: Option<Instant>,
     first_leases: FirstLeases,
-    /// Whether we led at the last look.
+    /// Whether the lock was ours at the last look.
     led: bool,
+    /// A look has shown our load row.
+    reported: bool,
     began: Instant,
     failures: u32,
     failing_since: Instant,
@@ -98,6 +100,7 @@ impl Rounds {
             empty_since: None,
             first_leases: FirstLeases::default(),
             led: false,
+            reported: false,
             began: now,
             failures: 0,
             failing_since: now,
@@ -167,8 +170,9 @@ impl Rounds {
         let scan = self.began.elapsed();
         self.signals.lock.send_replace(Some(LockSight(rows.lock.clone())));
         let leadership = self.leader.borrow_and_update().clone();
-        let leading = leadership == Leadership::Mine;
-        self.led = leading;
+        self.led = leadership == Leadership::Mine;
+        // Somebody took the lock while we stood still, and our heartbeat has not found out yet.
+        let leading = self.led && rows.lock.as_ref().is_none_or(|lock| lock.owner == self.fleet.me);
         if self.create_leases(&rows, leading).await? {
             rows = self.fleet.leases.list().await?;
         }
@@ -177,7 +181,10 @@ impl Rounds {
         self.holdings.adopt_ours(&rows.leases).await?;
         self.suspect(&rows, now);
         let unfit = self.suspects.all(self.fleet.config.worker_metrics_interval, now);
-        let view = self.view(&rows, &unfit, now);
+        let mut view = self.view(&rows, &unfit, now);
+        if self.was_buried(&rows.workers) && view.workers.len() > 1 {
+            view.workers.remove(&self.fleet.me);
+        }
         let living: BTreeSet<WorkerId> = view.workers.keys().cloned().collect();
         self.holdings.heirs().saw(&living);
         let role = role(&leadership, &self.fleet.me, &living);
@@ -220,6 +227,14 @@ impl Rounds {
 
     fn is_expired(&self, lease: &Lease, now: Instant) -> bool {
         self.watch.age(lease, now) > self.fleet.config.failover_time
+    }
+
+    /// Whether our load row was there and is gone: others have taken us for dead. Until we report again nobody counts on
+    /// us, so we give ourselves nothing.
+    fn was_buried(&mut self, workers: &[WorkerRow]) -> bool {
+        let is_there = workers.iter().any(|row| row.worker == self.fleet.me);
+        self.reported |= is_there;
+        self.reported && !is_there
     }
 
     fn suspect(&mut self, rows: &FleetRows, now: Instant) {

@@ -6,7 +6,7 @@ use crate::coordinator::sync::FIRST_AUDIT;
 use crate::coordinator::testing::{F, NOW, beside, fleet, lease, load_row, row, shard, worker};
 use crate::lease::memory::MemoryStore;
 use crate::lease::memory::faults::{Fault, Operation};
-use crate::lease::{LeaseStore, StateStore};
+use crate::lease::{LeaseStore, LockRow, StateStore};
 
 /// One worker's looks at a table, without a lock of its own: the test says who leads.
 struct Side {
@@ -370,4 +370,41 @@ async fn a_leader_that_cannot_look_for_long_resigns() {
     }
     let limit = F * 6; // three assignment runs
     assert!((limit..limit + F * 2).contains(&begin.elapsed()), "{:?}", begin.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_whose_load_row_was_taken_away_gives_itself_nothing_until_it_reports_again() {
+    let table = MemoryStore::new();
+    for name in ["a", "b"] {
+        report(&table, name).await;
+    }
+    let mut a = Side::leading(&table, "a");
+    a.rounds.round().await;
+    beside(&table).delete_worker(&worker("a"), NOW.0 / 1000).await.unwrap(); // while it stood still
+    for number in 2..4 {
+        table.put_lease(&lease(number, None));
+    }
+    a.rounds.round().await;
+    let of_a = || owners(&table).iter().filter(|owner| owner.as_deref() == Some("a")).count();
+    assert_eq!(of_a(), 1, "what it had: {:?}", owners(&table));
+    report(&table, "a").await;
+    for number in 4..8 {
+        table.put_lease(&lease(number, None));
+    }
+    a.rounds.round().await;
+    assert_eq!(of_a(), 4, "{:?}", owners(&table));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_sees_another_name_on_the_lock_does_not_lead_whatever_it_believes() {
+    let table = MemoryStore::new();
+    let lock = LockRow { owner: worker("b"), lease_duration: F * 12, version: "v".to_owned() };
+    assert!(beside(&table).take_lock(&lock, None).await.unwrap());
+    table.put_lease(&lease(0, None));
+    let mut a = Side::leading(&table, "a");
+    a.rounds.round().await;
+    assert_eq!(owners(&table), [None]);
+    assert!(beside(&table).release_lock(&lock).await.unwrap());
+    a.rounds.round().await;
+    assert_eq!(owners(&table), [Some("a".to_owned())]);
 }
