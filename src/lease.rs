@@ -16,6 +16,7 @@ mod old_tables;
 pub mod place;
 mod refusal;
 pub mod row;
+mod segments;
 pub mod state;
 pub mod table;
 mod write;

@@ -239,7 +239,7 @@ pub static KEYS: [Key; 105] = [
         "protect a new lease table from deletion",
     ),
     key("leaseTablePitrEnabled", Kind::BoxedBool, "false", Yes, "point-in-time recovery of a new lease table"),
-    key("leaseTableScanTotalSegments", Kind::Int, "0 (automatic)", NotYet, "segments of the lease table's scan"),
+    key("leaseTableScanTotalSegments", Kind::Int, "0 (automatic)", Yes, "segments of the lease table's scan"),
     key("listShardsBackoffTimeInMillis", Kind::Long, "1500", Yes, "wait between two tries to list the shards"),
     key("maxListShardsRetryAttempts", Kind::Int, "50", Yes, "tries to list the shards"),
     key("initialPositionInStream", Kind::Enum(&POSITION), "LATEST", Yes, "where a new shard is read from"),

@@ -19,12 +19,14 @@ use aws_sdk_dynamodb::types::{
 };
 use futures_util::future::{try_join, try_join_all};
 use tokio::sync::watch;
+use tracing::debug;
 
 use super::place::{Layout, Table};
 use super::refusal::{self, Trouble, refusal};
 use super::row::attribute::{text, whole};
 use super::row::migration::{from_table, to_table};
 use super::row::{self, Row};
+use super::segments::{self, Size};
 use super::write::{self, Change, Expect, RowWrite};
 use super::{CheckpointWrite, FleetRows, HandoffKnown, Lease, LeaseStore, LeaseStoreError, Written};
 use crate::config::TableSettings;
@@ -34,8 +36,8 @@ use crate::types::{HashKeyRange, LeaseCounter, ShardId, WorkerId};
 pub const OWNER_INDEX: &str = "LeaseOwnerToLeaseKeyIndex";
 /// Longest wait for one answer unless told otherwise. Source: LEASES.md section 2, "timeout per call 60 s".
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(60);
-/// Most segments of a parallel scan. Source: LEASES.md section 2, "parallel scan".
-const MOST_SEGMENTS: u32 = 32;
+/// Longest wait for the size of the table, while a scan waits for it.
+const SIZE_LIMIT: Duration = Duration::from_secs(2);
 
 /// The tables of one application in DynamoDB; cheap to clone.
 #[derive(Clone, Debug)]
@@ -46,6 +48,7 @@ pub struct DynamoDbStore {
     pub(super) old_metrics: String,
     pub(super) layout: Arc<watch::Sender<Layout>>,
     pub(super) settings: TableSettings,
+    pub(super) size: Arc<Size>,
     pub(super) call_timeout: Duration,
 }
 
@@ -80,6 +83,7 @@ impl DynamoDbStore {
             old_metrics: named(&settings.metrics_table, "WorkerMetricStats"),
             layout: Arc::new(watch::Sender::new(Layout::OneTable)),
             settings,
+            size: Arc::default(),
             call_timeout,
         }
     }
@@ -233,8 +237,20 @@ impl DynamoDbStore {
         }
     }
 
+    /// As many as the table's size asks for. That it cannot be asked for is no error: the scan will tell what is wrong.
+    async fn automatic_segments(&self) -> u32 {
+        if self.size.must_ask() && !matches!(tokio::time::timeout(SIZE_LIMIT, self.describe()).await, Ok(Ok(Some(_)))) {
+            debug!(table = %self.table, "the size of the lease table is not known; scanning as before");
+        }
+        self.size.segments()
+    }
+
     async fn list_lease_table(&self) -> Result<FleetRows, LeaseStoreError> {
-        let segments = self.settings.scan_segments.unwrap_or(1).clamp(1, MOST_SEGMENTS).cast_signed();
+        let segments = match self.settings.scan_segments {
+            Some(segments) => segments.clamp(1, segments::MOST),
+            None => self.automatic_segments().await,
+        }
+        .cast_signed();
         if segments == 1 {
             return Ok(row::collect(&self.scan(Table::Leases, Scan::Whole).await?));
         }

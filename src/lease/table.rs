@@ -101,9 +101,13 @@ impl DynamoDbStore {
         }
     }
 
-    async fn describe(&self) -> Result<Option<TableDescription>, LeaseStoreError> {
+    pub(super) async fn describe(&self) -> Result<Option<TableDescription>, LeaseStoreError> {
         match self.limited(self.client.describe_table().table_name(&self.table).send()).await {
-            Ok(answer) => Ok(answer.table),
+            Ok(answer) => {
+                let bytes = answer.table.as_ref().and_then(TableDescription::table_size_bytes);
+                self.size.is(bytes.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0));
+                Ok(answer.table)
+            }
             Err(error) if refusal::code(&error) == Some(refusal::NOT_FOUND) => Ok(None),
             Err(error) => Err(self.refused("DescribeTable", &error)),
         }

@@ -319,3 +319,32 @@ async fn a_scan_reads_all_pages_of_all_segments() {
     next["ExclusiveStartKey"] = json!({"leaseKey": {"S": "shardId-1"}});
     assert_eq!(sent, [page(0), page(1), next].map(|body| body.to_string()).into());
 }
+
+#[tokio::test]
+async fn a_scan_is_cut_into_segments_by_the_size_that_the_start_has_heard() {
+    let recorder = Recorder::default();
+    let store = recorder.store(TableSettings::default());
+    let mut described = table("ACTIVE", &[]);
+    described["Table"]["TableSizeBytes"] = json!(500_000_000);
+    recorder.answer(200, described);
+    store.prepare().await.unwrap();
+    recorder.sent();
+    store.list().await.unwrap();
+    let sent: Vec<_> = recorder.sent().into_iter().map(|(_, body)| body["TotalSegments"].clone()).collect();
+    assert_eq!(sent, [json!(3), json!(3), json!(3)], "and nothing is asked again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_size_that_cannot_be_asked_for_is_no_error_and_is_not_asked_for_all_the_time() {
+    let recorder = Recorder::default();
+    let store = recorder.store(TableSettings::default());
+    recorder.answer(200, table("ACTIVE", &[]));
+    store.prepare().await.unwrap();
+    tokio::time::advance(Duration::from_secs(2 * 3600)).await;
+    recorder.sent();
+    recorder.refuse("AccessDeniedException", "no");
+    for expected in [&["DescribeTable", "Scan"][..], &["Scan"]] {
+        store.list().await.unwrap();
+        assert_eq!(operations(&recorder.sent()), expected);
+    }
+}
