@@ -1,14 +1,17 @@
 //! Draws what happens to a fleet from a seed, and lets it happen.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use multilangd::config::ClientVersionConfig;
 use multilangd::lease::ClientVersion;
 use multilangd::lease::memory::faults::{Fault, Operation};
+use multilangd::types::ShardId;
+use tokio::time::Instant;
 
 use crate::child::Manners;
-use crate::laws::Course;
-use crate::world::{F, Home, Voice, World};
+use crate::laws::{Begun, Course};
+use crate::world::{F, Home, Running, Voice, World};
 
 /// Steps of a schedule.
 const STEPS: usize = 40;
@@ -91,7 +94,7 @@ pub(crate) async fn run(seed: u64, generation: Generation, voice: Voice) -> Resu
             let version = VERSIONS[world.rng.usize(..VERSIONS.len())];
             world.tool_writes(version).await;
         }
-        step(&mut world, &mut longest).await;
+        step(&mut world, generation, &mut longest).await;
         check(&world, seed)?;
     }
     while let Some(index) = world.workers.iter().position(|worker| !worker.lasts()) {
@@ -133,7 +136,7 @@ fn manners(world: &mut World) -> Manners {
     }
 }
 
-async fn step(world: &mut World, longest: &mut Duration) {
+async fn step(world: &mut World, generation: Generation, longest: &mut Duration) {
     let staying = world.staying();
     let some = (!staying.is_empty()).then(|| staying[world.rng.usize(..staying.len())]);
     match world.rng.u32(..100) {
@@ -183,7 +186,13 @@ async fn step(world: &mut World, longest: &mut Duration) {
                 world.workers[index].faults.next(operation, 1, Fault::Death { done });
             }
         }
-        94..97 => calm(world, longest).await,
+        94..96 => calm(world, longest).await,
+        96 => {
+            calm(world, longest).await;
+            if generation == Generation::ThreeX {
+                crash_alone(world).await;
+            }
+        }
         _ => {}
     }
 }
@@ -251,6 +260,46 @@ fn set_clock(world: &mut World, index: usize) {
     let ahead = [-60, 0, 60][world.rng.usize(..3)];
     world.laws.note(format!("the clock of {} is {ahead} s ahead from now on", world.workers[index].name));
     world.workers[index].set_clock(ahead);
+}
+
+/// Time until each shard of a worker that crashed is delivered to again when nothing else goes wrong: a death is seen up to
+/// a second late (`rounds::watch`), and what was given is found within another.
+const ALONE: Duration = Duration::from_secs(10 + 2);
+
+/// Shards that could be read and that no child of a worker that stays reads.
+fn unserved(world: &World, begun: Begun) -> Vec<ShardId> {
+    let staying = world.staying().into_iter().map(|index| world.workers[index].name.clone()).collect();
+    world.laws.all_unserved(&staying, begun)
+}
+
+/// One worker crashes, and nothing else goes wrong. Does nothing where children may die, or the fleet is not at rest. For
+/// fleets of 3.x: takers of 2.x look less often.
+async fn crash_alone(world: &mut World) {
+    world.workers.iter().for_each(|worker| worker.set_clock(0));
+    world.pass(F * 7).await; // reports are right again, no child hangs, leases are where they belong
+    let rows = world.table.snapshot();
+    let at_rest = rows.leases.iter().all(|lease| lease.owner.is_some() && lease.checkpoint_owner.is_none());
+    if world.workers.len() < 2 || !at_rest {
+        return;
+    }
+    if !world.workers.iter().all(Running::lasts) || !unserved(world, Begun::Answered).is_empty() {
+        return;
+    }
+    let index = world.rng.usize(..world.workers.len());
+    let name = world.workers[index].name.clone();
+    let owned = rows.leases.into_iter().filter(|lease| lease.actual_owner() == Some(&name));
+    let mut left: BTreeSet<_> = owned.map(|lease| lease.shard).collect();
+    world.crash(index);
+    let begin = Instant::now();
+    while begin.elapsed() <= ALONE {
+        let still = unserved(world, Begun::Told);
+        left.retain(|shard| still.contains(shard));
+        if left.is_empty() {
+            return;
+        }
+        world.pass(Duration::from_millis(100)).await;
+    }
+    world.laws.break_law(format!("what a crash alone leaves is delivered again within {ALONE:?}: {left:?} is not"));
 }
 
 /// Nothing goes wrong any more: every shard must be read soon, and every record delivered.
