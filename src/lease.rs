@@ -294,8 +294,11 @@ pub trait LeaseStore: Send + Sync + 'static {
     /// Reads every row, all pages.
     async fn list(&self) -> Result<FleetRows, LeaseStoreError>;
 
-    /// Reads one lease; `None` if there is none.
+    /// Reads one lease; `None` if there is none. May answer from the past.
     async fn get(&self, shard: &ShardId) -> Result<Option<Lease>, LeaseStoreError>;
+
+    /// Reads one lease as it is; for those who must know that there is none.
+    async fn get_now(&self, shard: &ShardId) -> Result<Option<Lease>, LeaseStoreError>;
 
     /// Creates the lease unless the key exists; says whether it did.
     async fn create(&self, lease: &Lease) -> Result<bool, LeaseStoreError>;

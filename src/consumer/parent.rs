@@ -46,10 +46,15 @@ pub(super) async fn wait_for_parents(shared: &Shared, lease: &Lease) {
     }
 }
 
-/// A parent without a lease does not hold its children back (Source: KCL 3.x `BlockOnParentShardTask`).
+/// A parent without a lease does not hold its children back (Source: KCL 3.x `BlockOnParentShardTask`). An answer from
+/// the past may lack a lease that is younger, so its absence is made sure of.
 async fn first_unfinished(shared: &Shared, lease: &Lease) -> Result<Option<ShardId>, LeaseStoreError> {
     for parent in &lease.parents {
-        if shared.leases.get(parent).await?.is_some_and(|parent| !parent.is_finished()) {
+        let row = match shared.leases.get(parent).await? {
+            Some(row) => Some(row),
+            None => shared.leases.get_now(parent).await?,
+        };
+        if row.is_some_and(|row| !row.is_finished()) {
             return Ok(Some(parent.clone()));
         }
     }

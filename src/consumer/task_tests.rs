@@ -269,6 +269,18 @@ async fn no_child_is_started_before_the_parents_leases_say_finished() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_from_before_the_parents_lease_was_made_does_not_let_a_child_begin() {
+    let mut child = fresh();
+    child.parents.insert(shard(7));
+    let ground = Ground::new();
+    ground.table.put_lease(&lease(7, Some("b")));
+    ground.table.faults().next(Operation::Get, 1, Fault::Stale(SECOND));
+    let scene = begin(ground, &child, obedient);
+    sleep(SECOND * 5).await;
+    assert_eq!(scene.nursery.births(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_waits_for_parents_leaves_at_once_and_without_a_child() {
     for call in CALLS {
         let mut child = fresh();

@@ -322,6 +322,10 @@ impl LeaseStore for DynamoDbStore {
         self.item(Table::Leases, shard.as_str(), false).await?.as_ref().map(readable).transpose()
     }
 
+    async fn get_now(&self, shard: &ShardId) -> Result<Option<Lease>, LeaseStoreError> {
+        self.item(Table::Leases, shard.as_str(), true).await?.as_ref().map(readable).transpose()
+    }
+
     async fn create(&self, lease: &Lease) -> Result<bool, LeaseStoreError> {
         self.put_new(Table::Leases, row::lease_row(lease)).await
     }

@@ -229,6 +229,10 @@ impl LeaseStore for MemoryStore {
         self.run(Operation::Get, |table| table.rows().get(shard.as_str()).map(readable).transpose()).await
     }
 
+    async fn get_now(&self, shard: &ShardId) -> Result<Option<Lease>, LeaseStoreError> {
+        self.run(Operation::GetNow, |table| table.rows().get(shard.as_str()).map(readable).transpose()).await
+    }
+
     async fn create(&self, lease: &Lease) -> Result<bool, LeaseStoreError> {
         self.run(Operation::Create, |table| Ok(table.put_new(lease.shard.as_str(), row::lease_row(lease)))).await
     }

@@ -71,7 +71,9 @@ pub(crate) async fn a_lease_is_created_once(store: impl LeaseStore) {
     with(&store, lease.clone()).await;
     assert!(!store.create(&free(1)).await.unwrap());
     assert_eq!(now(&store, 1).await, lease);
+    assert_eq!(store.get_now(&shard(1)).await.unwrap(), Some(lease));
     assert_eq!(store.get(&shard(2)).await.unwrap(), None);
+    assert_eq!(store.get_now(&shard(2)).await.unwrap(), None);
 }
 
 pub(crate) async fn a_renewal_is_fenced_by_the_counter(store: impl LeaseStore) {

@@ -90,6 +90,9 @@ async fn leases_are_created_and_read_as_java_does() {
     sent.equals("create child");
     assert_eq!(sent.store.get(&shard(2)).await.unwrap(), None);
     sent.equals("get lease");
+    assert_eq!(sent.store.get_now(&shard(2)).await.unwrap(), None);
+    let [(operation, ours)] = &sent.recorder.sent()[..] else { panic!("one request") };
+    assert_eq!((operation.as_str(), &ours["ConsistentRead"]), ("GetItem", &json!(true)));
     sent.store.list().await.unwrap();
     sent.equals("list");
     sent.store.owned_by(&worker("w2")).await.unwrap();

@@ -28,7 +28,7 @@ const CAUGHT_UP: Duration = Duration::from_secs(120);
 /// What the tool may write; not 3X, after which nobody looks any more.
 const VERSIONS: [ClientVersion; 3] =
     [ClientVersion::UpgradeFrom2x, ClientVersion::ThreeXWithRollback, ClientVersion::TwoX];
-const OPERATIONS: [Operation; 24] = [
+const OPERATIONS: [Operation; 25] = [
     Operation::List,
     Operation::List,
     Operation::List,
@@ -53,6 +53,7 @@ const OPERATIONS: [Operation; 24] = [
     Operation::MoveItems,
     Operation::ChangeTableMigration,
     Operation::CompleteTableMigration,
+    Operation::GetNow,
 ];
 
 /// As what the fleet works.

@@ -14,6 +14,7 @@ pub enum Operation {
     PrepareIndex,
     List,
     Get,
+    GetNow,
     Create,
     Renew,
     Checkpoint,
@@ -51,7 +52,7 @@ impl Operation {
         match self {
             Self::Prepare | Self::PrepareIndex | Self::HasLegacyTables => "DescribeTable",
             Self::List | Self::ItemsToMove => "Scan",
-            Self::Get | Self::ClientVersion | Self::Lock | Self::TableMigration => "GetItem",
+            Self::Get | Self::GetNow | Self::ClientVersion | Self::Lock | Self::TableMigration => "GetItem",
             Self::Create | Self::CreateClientVersion | Self::TakeLock | Self::CreateTableMigration => "PutItem",
             Self::MoveItems | Self::CompleteTableMigration => "TransactWriteItems",
             Self::OwnedBy => "Query",
