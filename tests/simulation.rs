@@ -19,6 +19,8 @@ mod child;
 mod clock;
 #[path = "simulation/laws.rs"]
 mod laws;
+#[path = "simulation/moves.rs"]
+mod moves;
 #[path = "simulation/scenarios.rs"]
 mod scenarios;
 #[path = "simulation/scenarios_2x.rs"]

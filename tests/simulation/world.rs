@@ -17,7 +17,6 @@ use multilangd::coordinator::version::next_row;
 use multilangd::lease::memory::MemoryStore;
 use multilangd::lease::memory::faults::Faults;
 use multilangd::lease::migration::{MigrationStore, TableMigration, TableMigrationRow};
-use multilangd::lease::place::Layout;
 use multilangd::lease::{ClientVersion, LeaseStore, StateStore, Written};
 use multilangd::progress::Unwatched;
 use multilangd::retrieval::polling::PollingSource;
@@ -185,33 +184,6 @@ impl World {
             let earlier = WorkerId::new("earlier");
             let item = TableMigrationRow::first(TableMigration::Deployed, &earlier, self.clock.now());
             assert!(self.table.create_table_migration(&item).await.unwrap());
-        }
-    }
-
-    /// Who holds which lock: that of the lease table, that of the old table.
-    pub(crate) async fn locks(table: &MemoryStore) -> [Option<WorkerId>; 2] {
-        let old = table.connect(Faults::default());
-        old.settle(Layout::ThreeTables);
-        let new = table.lock_in_lease_table().await.unwrap();
-        [new, old.lock().await.ok().flatten()].map(|lock| lock.map(|lock| lock.owner))
-    }
-
-    /// Lets time pass until the move into one table is complete and nobody alive has the old lock. The clocks are set
-    /// right before: of a worker whose clock is a minute wrong nobody knows whether it has left the old tables.
-    pub(crate) async fn until_moved(&mut self, limit: Duration) {
-        self.workers.iter().for_each(|worker| worker.set_clock(0));
-        let begin = Instant::now();
-        loop {
-            let item = self.table.table_migration().await.unwrap();
-            let locks = Self::locks(&self.table).await;
-            let old_is_left = !self.workers.iter().any(|worker| locks[1].as_ref() == Some(&worker.name));
-            if item.is_some_and(|item| item.state == TableMigration::Complete) && locks[0].is_some() && old_is_left {
-                return;
-            }
-            if begin.elapsed() > limit {
-                return self.laws.break_law(format!("a move comes to its end within {limit:?}: {locks:?}"));
-            }
-            self.pass(Duration::from_secs(1)).await;
         }
     }
 
