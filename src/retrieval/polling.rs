@@ -35,7 +35,8 @@ const FAULT_WAITS: Backoff = Backoff::new(Duration::from_millis(500), Duration::
 const LIVELY_PAUSE: Duration = Duration::from_millis(500);
 /// How long after its last record a shard counts as lively.
 const LIVELY_FOR: Duration = Duration::from_secs(15);
-/// How long after a refusal for load the idle time counts, whatever comes.
+/// How long after a refusal for load the idle time counts, whatever comes, and calls while behind start twice a second:
+/// somebody else reads the shard, too, and two who take all they may are refused half of the time.
 const CAREFUL_FOR: Duration = Duration::from_secs(60);
 
 /// What the service allows on one shard, all applications together.
@@ -55,6 +56,11 @@ impl ReadLimits {
     pub const SERVICE: Self = Self { gap: Duration::from_millis(200), bytes_per_second: Some(2 << 20) };
     /// For stand-ins that have none.
     pub const NONE: Self = Self { gap: Duration::ZERO, bytes_per_second: None };
+
+    /// Those of one who shares the shard with another application: two calls a second of five, as [`LIVELY_PAUSE`].
+    fn shared(self) -> Self {
+        Self { gap: self.gap * 5 / 2, ..self }
+    }
 
     /// Least time from the beginning of a call that brought `bytes` to the beginning of the next one.
     fn least(&self, bytes: usize) -> Duration {
@@ -193,7 +199,7 @@ impl RecordReader for PollingReader {
                 if !answer.records.is_empty() {
                     self.last_record = Some(Instant::now());
                 }
-                self.due = Instant::now() + pause(&self.settings, &self.limits, &answer, took, self.idle());
+                self.due = Instant::now() + pause(&self.settings, &self.limits(), &answer, took, self.idle());
                 self.take(answer)
             }
             Err(FetchError::ShardGone) => {
@@ -216,6 +222,11 @@ impl RecordReader for PollingReader {
 }
 
 impl PollingReader {
+    fn limits(&self) -> ReadLimits {
+        let is_careful = self.last_refusal.is_some_and(|refusal| refusal.elapsed() < CAREFUL_FOR);
+        if is_careful { self.limits.shared() } else { self.limits }
+    }
+
     fn idle(&self) -> Duration {
         let since = |moment: Option<Instant>| moment.map(|moment| moment.elapsed());
         tip_pause(&self.settings, since(self.last_record), since(self.last_refusal))

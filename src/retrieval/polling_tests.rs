@@ -1,6 +1,11 @@
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::*;
 use crate::clock::PausedClock;
+use crate::retrieval::api::EventFeed;
 use crate::retrieval::script::{Play, Script, answer, at, children, open, read, shared, throttled, transient};
+use crate::stream::fetch::IteratorStart;
 use crate::types::EpochMillis;
 
 const SETTINGS: Polling = Polling {
@@ -78,6 +83,61 @@ async fn after_a_refusal_for_load_the_idle_time_counts_for_a_minute() {
     let refused = times[1];
     let later: Vec<_> = times[2..].windows(2).map(|pair| (pair[0] - refused, pair[1] - pair[0])).collect();
     assert!(later.iter().all(|(since, gap)| *gap == if *since < 60_000 { 1_500 } else { 500 }), "{later:?}");
+}
+
+/// A shard with more to read than anybody can, and the service's five reads a second for all who read it.
+#[derive(Default)]
+struct Crowded {
+    reads: Mutex<Vec<Instant>>,
+    refusals: AtomicUsize,
+}
+
+#[async_trait]
+impl ShardApi for Crowded {
+    async fn iterator(&self, _: &ShardId, _: &IteratorStart) -> Result<Dated<String>, FetchError> {
+        Ok(Dated { given: "1".to_owned(), date: None })
+    }
+
+    async fn records(&self, iterator: &str, _: i32) -> Result<Answer, FetchError> {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let mut reads = self.reads.lock().unwrap();
+        if reads.iter().rev().take_while(|read| read.elapsed() < Duration::from_secs(1)).count() >= 5 {
+            self.refusals.fetch_add(1, Ordering::Relaxed);
+            return Err(throttled());
+        }
+        reads.push(Instant::now());
+        let next: u64 = iterator.parse::<u64>().unwrap() + 1;
+        Ok(answer(&[iterator], &next.to_string(), 60_000))
+    }
+
+    async fn subscribe(
+        &self,
+        _: &str,
+        _: &ShardId,
+        _: &IteratorStart,
+    ) -> Result<Dated<Box<dyn EventFeed>>, FetchError> {
+        Err(transient())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_applications_that_are_behind_share_the_reads_of_a_shard() {
+    let service = Arc::new(Crowded::default());
+    let read_for_ten_minutes = || async {
+        let clock = Arc::new(PausedClock::new(EpochMillis(0)));
+        let source = PollingSource::over(service.clone(), SETTINGS, InitialPosition::TrimHorizon, clock);
+        let (mut reader, mut batches) = (open(&source, &Checkpoint::TrimHorizon), 0);
+        let over = Instant::now() + Duration::from_secs(600);
+        while Instant::now() < over {
+            reader.next().await;
+            batches += 1;
+        }
+        batches
+    };
+    let (one, other) = tokio::join!(read_for_ten_minutes(), read_for_ten_minutes());
+    let refusals = service.refusals.load(Ordering::Relaxed);
+    assert!(refusals * 20 < one + other, "{refusals} refusals of {one} and {other} reads");
+    assert!(one.min(other) > 1_000, "{one} and {other} of 3,000");
 }
 
 #[test]
