@@ -110,17 +110,20 @@ pub fn plan(view: &FleetView<'_>, balancing: &Balancing, balance: bool) -> Plan 
     let mut given = scene.complete_handoffs();
     let idle = scene.total_per_worker() < IDLE_KBPS;
     let limits = Limits { leases: view.max_leases_per_worker, kbps: balancing.max_throughput_per_host_kbps };
+    let decider = Decider::to_assign(&scene, limits, balancing);
     given.extend(if idle {
-        count::assign(&mut scene, limits.leases)
+        let order = decider.order(&scene);
+        count::assign(&mut scene, limits, &order)
     } else {
-        Decider::to_assign(&scene, limits, balancing).assign(&mut scene)
+        decider.assign(&mut scene)
     });
     given.extend(scene.keep_finished());
     let balanced = balance && given.is_empty() && !view.leases.iter().any(|(_, need)| *need == Need::Patience);
-    let moved = match (balanced, idle) {
-        (false, _) => Vec::new(),
-        (true, true) => count::balance(&mut scene, limits.leases),
-        (true, false) => Decider::to_balance(&scene, limits, balancing).balance(&mut scene),
+    let decider = balanced.then(|| Decider::to_balance(&scene, limits, balancing));
+    let moved = match decider {
+        None => Vec::new(),
+        Some(decider) if idle => count::balance(&mut scene, limits, &decider.loaded()),
+        Some(decider) => decider.balance(&mut scene),
     };
     let assign = given.into_iter().map(|(lease, to)| Step::Assign { lease: lease.clone(), to: scene.name(to) });
     let hand_off = moved.into_iter().map(|(lease, to)| Step::HandOff { lease: lease.clone(), to: scene.name(to) });

@@ -139,6 +139,12 @@ impl<'a> Scene<'a> {
         (weighed.lease, to)
     }
 
+    /// Notes that `weighed` leaves `from`.
+    pub(super) fn take(&mut self, weighed: Weighed<'a>, from: Place) {
+        self.carriers[from].leases -= 1;
+        self.carriers[from].kbps -= weighed.kbps;
+    }
+
     /// Handoffs out of time go to the worker they were meant for, while it lives.
     pub(super) fn complete_handoffs(&mut self) -> Vec<Given<'a>> {
         std::mem::take(&mut self.handoffs)

@@ -29,7 +29,7 @@ impl Owned {
     }
 
     /// The fleet once the plan is carried out.
-    fn after(&self, steps: &[Step]) -> Self {
+    pub(super) fn after(&self, steps: &[Step]) -> Self {
         let to: BTreeMap<&ShardId, &WorkerId> = steps.iter().map(|step| (step.shard(), step.to())).collect();
         let mut after = self.clone();
         for (lease, need) in &mut after.leases {
@@ -111,6 +111,38 @@ fn an_idle_fleet_is_balanced_by_count() {
 }
 
 #[test]
+fn an_idle_fleet_gives_nothing_to_workers_that_java_would_take_it_from_again() {
+    let idle = |owners: &str| {
+        let leases = owners.char_indices().map(|(n, owner)| (lease(n, Some(&owner.to_string()), None), Need::Nothing));
+        let mut fleet = fleet(leases.collect(), &[]);
+        for (name, cpu) in [("a", 40.0), ("b", 4.0), ("c", 4.0)] {
+            fleet.workers.insert(WorkerId::new(name), Some(row(name, &[("C", vec![cpu], 100.0)])));
+        }
+        moves(&fleet.plan(&Balancing::default()))
+    };
+    assert_eq!(idle("bbbccc"), expected([]), "Java has taken all from a, which is busy with something else");
+    assert_eq!(idle("bbbbcc"), expected([("3", "c")]), "the others are counted");
+    assert_eq!(idle("aaaabc"), expected([("3", "b"), ("2", "c")]), "the busy one may give");
+}
+
+#[test]
+fn a_lease_is_not_moved_for_the_count_where_its_worker_would_then_carry_more_than_the_other_did() {
+    let trickle = |owners: &[(&str, &[f64])]| moves(&fleet(carrying(owners), &["a", "b"]).plan(&Balancing::default()));
+    assert_eq!(trickle(&[("a", &[0.1, 0.1, 0.1, 0.1]), ("b", &[0.4])]), expected([]));
+    assert_eq!(trickle(&[("a", &[0.2, 0.2, 0.1, 0.5]), ("b", &[0.5])]), expected([("2", "b")]));
+}
+
+#[test]
+fn of_workers_with_as_many_idle_leases_the_least_loaded_comes_first() {
+    let leases = (0..4).map(|n| (lease(n, None, None), Need::Owner)).collect();
+    let mut fleet = fleet(leases, &[]);
+    for (name, cpu) in [("a", 90.0), ("b", 40.0), ("c", 60.0)] {
+        fleet.workers.insert(WorkerId::new(name), Some(row(name, &[("C", vec![cpu], 100.0)])));
+    }
+    assert_eq!(moves(&fleet.plan(&Balancing::default())), expected([("0", "b"), ("1", "c"), ("2", "a"), ("3", "b")]));
+}
+
+#[test]
 fn nothing_is_balanced_unless_it_is_asked_for_or_while_a_handoff_is_under_way() {
     let mut leases: Vec<_> = (0..5).map(|n| (lease(n, Some("a"), None), Need::Nothing)).collect();
     let settled = fleet(leases.clone(), &["a", "b"]);
@@ -156,6 +188,31 @@ fn throughput_not_counts_decides_where_something_flows() {
     for (owners, result) in table {
         assert_eq!(moves(&fleet(carrying(owners), &["a", "b"]).plan(&Balancing::default())), result, "{owners:?}");
     }
+}
+
+#[test]
+fn leases_that_carry_nothing_stay_where_they_are() {
+    let fleet = fleet(carrying(&[("a", &[0.0, 40.0, 0.0, 20.0, 20.0, 0.0]), ("b", &[20.0])]), &["a", "b"]);
+    assert_eq!(moves(&fleet.plan(&Balancing::default())), expected([("4", "b")]));
+}
+
+#[test]
+fn a_lease_on_its_way_counts_for_the_worker_that_gets_it() {
+    let mut leases = carrying(&[("a", &[20.0, 20.0]), ("b", &[20.0, 20.0])]);
+    (leases[1].0.checkpoint_owner, leases[1].1) = (Some(WorkerId::new("b")), Need::Patience);
+    leases[1].0.throughput_kbps = Some(30.0);
+    leases.push((lease(9, None, Some(20.0)), Need::Owner));
+    assert_eq!(moves(&fleet(leases, &["a", "b"]).plan(&Balancing::default())), expected([("9", "b")]));
+}
+
+#[test]
+fn a_worker_that_carries_just_the_average_keeps_its_lease() {
+    // the one without a figure weighs the mean of the others, which is a fair share of seven workers, give or take a bit
+    let others = [500.6814, 300.1982, 1635.0719, 1148.551, 1143.801, 1746.5007];
+    let mut leases = carrying(&[("a", &others[..2]), ("b", &[others[3]]), ("c", &[others[2], others[4], others[5]])]);
+    leases.push((lease(6, Some("d"), None), Need::Nothing));
+    let fleet = fleet(leases, &["a", "b", "c", "d", "e", "f", "g"]);
+    assert_eq!(moves(&fleet.plan(&Balancing { threshold_percentage: 5, ..Balancing::default() })), expected([]));
 }
 
 #[test]
@@ -228,5 +285,8 @@ fn a_fleet_that_begins_again_gives_everybody_the_same() {
     assert!(after.loads().values().all(|(leases, _)| *leases == 2), "{:?}", after.loads());
 }
 
+mod alternate;
+mod beside;
 mod golden;
+mod java;
 mod laws;

@@ -3,14 +3,19 @@
 //! Source: KCL 3.x `VarianceBasedLeaseAssignmentDecider`; LEASES.md section 4.
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashSet};
 
 use super::load::{Averages, Gauge, Limits, gauges};
 use super::scene::{Given, Place, Scene, Weighed};
 use crate::config::Balancing;
 
-/// A receiver that comes out at the average but for the last bits of a sum has not exceeded it.
+/// Whoever is at a limit but for the last bits of a sum is not above it: neither who receives, nor who would have to give
+/// what the next one receives in turn.
 const ROUNDING: f64 = 1e-9;
+
+fn is_above(value: f64, limit: f64) -> bool {
+    value > limit + limit.abs() * ROUNDING
+}
 
 /// A worker that may be given leases. The greatest is the one farthest below the average.
 #[derive(Debug)]
@@ -80,6 +85,21 @@ impl<'b> Decider<'b> {
         decider
     }
 
+    /// All workers: those with most room first; of those with the same, whoever carries less.
+    pub(super) fn order(&self, scene: &Scene<'_>) -> Vec<Place> {
+        let mut order: Vec<Place> = (0..self.gauges.len()).collect();
+        order.sort_by(|a, b| {
+            let more = self.room(*b).total_cmp(&self.room(*a));
+            more.then_with(|| scene.carriers[*a].kbps.total_cmp(&scene.carriers[*b].kbps)) // stable: ties by name
+        });
+        order
+    }
+
+    /// Workers that Java would take leases from, by whichever metric.
+    pub(super) fn loaded(&self) -> HashSet<Place> {
+        (0..self.averages.len()).flat_map(|metric| self.donors(metric)).map(|(place, _)| place).collect()
+    }
+
     /// Gives each lease that needs an owner to the worker farthest below the average.
     pub(super) fn assign<'a>(mut self, scene: &mut Scene<'a>) -> Vec<Given<'a>> {
         let mut given = Vec::new();
@@ -125,7 +145,7 @@ impl<'b> Decider<'b> {
         let (mut donors, mut highest, mut uneven) = (Vec::new(), None, false);
         for (place, gauges) in self.gauges.iter().enumerate() {
             let Some(gauge) = gauges.iter().find(|gauge| gauge.metric == metric) else { continue };
-            let out_of_range = gauge.value > gauge.range;
+            let out_of_range = is_above(gauge.value, gauge.range);
             uneven |= gauge.value > upper || gauge.value < lower || out_of_range;
             if gauge.value >= upper || out_of_range {
                 donors.push((place, gauge.value));
@@ -208,15 +228,14 @@ impl<'b> Decider<'b> {
             return None;
         }
         self.queue.pop();
-        scene.carriers[donor].leases -= 1;
-        scene.carriers[donor].kbps -= weighed.kbps;
+        scene.take(weighed, donor);
         Some(self.give(scene, weighed, receiver))
     }
 
     fn would_exceed(&self, receiver: Place, kbps: f64) -> bool {
         self.gauges[receiver].iter().any(|gauge| {
             let most = self.averages[gauge.metric].min(gauge.range);
-            gauge.value + self.rise(gauge.metric, kbps) > most + most.abs() * ROUNDING
+            is_above(gauge.value + self.rise(gauge.metric, kbps), most)
         })
     }
 
@@ -235,13 +254,16 @@ impl<'b> Decider<'b> {
         given
     }
 
+    fn room(&self, place: Place) -> f64 {
+        let room = self.gauges[place].iter().map(|gauge| room(gauge, self.averages[gauge.metric]));
+        room.fold(f64::MAX, f64::min)
+    }
+
     /// Lets the worker receive, unless it is at a limit.
     fn enqueue(&mut self, scene: &Scene<'_>, place: Place) {
         let carrier = &scene.carriers[place];
         if self.limits.leave_room(carrier) {
-            let room = self.gauges[place].iter().map(|gauge| room(gauge, self.averages[gauge.metric]));
-            let room = room.fold(f64::MAX, f64::min);
-            self.queue.push(Receiver { room, kbps: carrier.kbps, leases: carrier.leases, place });
+            self.queue.push(Receiver { room: self.room(place), kbps: carrier.kbps, leases: carrier.leases, place });
         }
     }
 }

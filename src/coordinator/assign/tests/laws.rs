@@ -1,5 +1,7 @@
 //! What holds for any fleet.
 
+use proptest::strategy::ValueTree;
+
 use super::*;
 
 fn odd() -> impl Strategy<Value = f64> {
@@ -97,6 +99,15 @@ proptest! {
     }
 
     #[test]
+    fn nobody_above_the_limit_of_throughput_is_given_anything(fleet in fleets(), balancing in settings()) {
+        let loads = fleet.loads(); // a lease without a figure weighs more than is counted here
+        let most = balancing.max_throughput_per_host_kbps;
+        for step in fleet.plan(&balancing).steps.iter().filter(|step| matches!(step, Step::HandOff { .. })) {
+            prop_assert!(loads[step.to()].1 <= most, "{:?} {:?} {}", step, loads, most);
+        }
+    }
+
+    #[test]
     fn every_lease_that_needs_an_owner_gets_one_while_there_is_room(fleet in fleets(), balancing in settings()) {
         let after = fleet.after(&fleet.plan(&balancing).steps);
         let left = after.leases.iter().filter(|(lease, need)| *need == Need::Owner && !lease.is_finished()).count();
@@ -147,6 +158,66 @@ fn flowing() -> impl Strategy<Value = Vec<(Lease, Need)>> {
     })
 }
 
+proptest! {
+    #[test]
+    fn who_is_given_a_lease_for_balance_does_not_come_out_above_the_average(
+        leases in flowing(), workers in 1..7_usize, balancing in settings()
+    ) {
+        let fleet = Owned { leases, workers: named(vec![None; workers]), limit: usize::MAX };
+        let (plan, before) = (fleet.plan(&balancing), fleet.loads());
+        let after = fleet.after(&plan.steps).loads();
+        #[expect(clippy::cast_precision_loss, reason = "a count of workers")]
+        let average = before.values().map(|(_, kbps)| kbps).sum::<f64>() / workers as f64;
+        let all: f64 = fleet.leases.iter().filter_map(|(lease, _)| lease.throughput_kbps).sum();
+        #[expect(clippy::cast_precision_loss, reason = "a count of workers")]
+        let idle = all / (workers as f64) < IDLE_KBPS;
+        for step in plan.steps.iter().filter(|step| matches!(step, Step::HandOff { .. })) {
+            prop_assert!(idle || after[step.to()].1 <= average * (1.0 + 1e-6), "{:?} {}", after, average);
+        }
+    }
+
+    #[test]
+    fn an_idle_fleet_whose_workers_report_comes_to_rest_at_once(
+        leases in flowing(), rows in prop::collection::vec(rows((0.0..100.0_f64).boxed()), 1..7), balancing in settings()
+    ) {
+        let mut fleet = Owned { leases, workers: named(rows), limit: usize::MAX };
+        for (lease, _) in &mut fleet.leases {
+            lease.throughput_kbps = lease.throughput_kbps.map(|kbps| kbps * 1e-5);
+        }
+        let first = fleet.after(&fleet.plan(&balancing).steps);
+        let second = first.after(&first.plan(&balancing).steps);
+        let third = second.after(&second.plan(&balancing).steps);
+        prop_assert_eq!(third.plan(&balancing).steps, []);
+    }
+}
+
+/// How many of 300 drawn fleets ask for a plan of which `shows` is true.
+fn share(fleets: impl Strategy<Value = Owned>, shows: impl Fn(&Plan) -> bool) -> usize {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let all = (fleets, settings());
+    let drawn = (0..300).map(|_| all.new_tree(&mut runner).unwrap().current());
+    drawn.filter(|(fleet, balancing)| shows(&fleet.plan(balancing))).count()
+}
+
+#[test]
+fn the_drawn_fleets_put_the_laws_to_the_test() {
+    let hands_over = |plan: &Plan| plan.steps.iter().any(|step| matches!(step, Step::HandOff { .. }));
+    let assigns = |plan: &Plan| plan.steps.iter().any(|step| matches!(step, Step::Assign { .. }));
+    let weighed = || {
+        let settled =
+            flowing().prop_map(|leases| leases.into_iter().filter(|(_, need)| *need == Need::Nothing).collect());
+        (settled, 1..7_usize, 1..40_usize).prop_map(|(leases, workers, limit)| Owned {
+            leases,
+            workers: named(vec![None; workers]),
+            limit,
+        })
+    };
+    assert!(share(fleets(), assigns) > 100, "{}", share(fleets(), assigns));
+    assert!(share(weighed(), hands_over) > 100, "{}", share(weighed(), hands_over));
+    assert!(share(fleets(), |plan| plan.balanced) > 15, "{}", share(fleets(), |plan| plan.balanced));
+    assert!(share(fleets(), |plan| plan.steps.is_empty()) > 10, "some have nothing to do");
+}
+
 /// Plans and carries out until nothing is left to do; the number of plans, if that is not too many.
 fn settle(mut fleet: Owned, balancing: &Balancing, report: impl Fn(&mut Owned)) -> Result<usize, Owned> {
     let mut quiet = 0;
@@ -172,6 +243,13 @@ proptest! {
         let fleet = Owned { leases, workers: named(vec![None; workers]), limit };
         let rest = settle(fleet, &balancing, |_| {});
         prop_assert!(rest.is_ok(), "{:?}", rest);
+    }
+
+    #[test]
+    fn with_the_default_settings_a_fleet_comes_to_rest_within_a_few_plans(leases in flowing(), workers in 1..7_usize) {
+        let fleet = Owned { leases, workers: named(vec![None; workers]), limit: usize::MAX };
+        let rest = settle(fleet, &Balancing::default(), |_| {});
+        prop_assert!(rest.as_ref().is_ok_and(|rounds| *rounds <= 5 + 15), "{:?}", rest);
     }
 
     #[test]
