@@ -318,6 +318,9 @@ pub struct Processing {
     pub child_restart_limit: NonZeroU32,
     /// `multilangd.onPoison`: what becomes of a record that no child survives.
     pub on_poison: OnPoison,
+    /// `multilangd.uncheckpointedLatest`: whether a shard that began at LATEST, and of which nothing is checkpointed,
+    /// begins where it began then (`resume`), or at what is newest now, as Java does (`newest`).
+    pub resume_latest: bool,
 }
 
 /// Settings of the lease table when it must be created.

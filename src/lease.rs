@@ -46,6 +46,8 @@ pub struct Lease {
     pub hash_range: Option<HashKeyRange>,
     /// Moving average of what was read, in KiB a second.
     pub throughput_kbps: Option<f64>,
+    /// Where nothing is checkpointed yet: when the newest record, at which reading began, was first asked for.
+    pub latest_since: Option<EpochMillis>,
 }
 
 impl Lease {
@@ -63,6 +65,7 @@ impl Lease {
             children: BTreeSet::new(),
             hash_range: None,
             throughput_kbps: None,
+            latest_since: None,
         }
     }
 
@@ -329,6 +332,15 @@ pub trait LeaseStore: Send + Sync + 'static {
 
     /// Notes the shards that follow; no counter. `false` if the lease is gone.
     async fn note_children(&self, shard: &ShardId, children: &BTreeSet<ShardId>) -> Result<bool, LeaseStoreError>;
+
+    /// Notes when the newest record was first asked for, fenced by the counter `seen`, which stays; the next checkpoint
+    /// removes it. `false` if the lease is not as seen.
+    async fn note_latest(
+        &self,
+        shard: &ShardId,
+        seen: LeaseCounter,
+        since: EpochMillis,
+    ) -> Result<bool, LeaseStoreError>;
 
     /// Fills in a missing hash range; no counter. `false` if the lease is gone.
     async fn fill_hash_range(&self, shard: &ShardId, range: HashKeyRange) -> Result<bool, LeaseStoreError>;

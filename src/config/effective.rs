@@ -302,6 +302,7 @@ fn processing(resolved: &Resolved, bean: &Bean, (own, grace_given): (&Own, bool)
         when_child_fails: own.when_child_fails,
         child_restart_limit: own.child_restart_limit,
         on_poison: own.on_poison.clone(),
+        resume_latest: own.resume_latest,
     }
 }
 

@@ -52,6 +52,9 @@ pub enum OnPoison {
     DeadLetter(DeadLetters),
 }
 
+/// `resume` (default) or `newest`: where a shard begins that began at LATEST and of which nothing is checkpointed.
+pub(super) const UNCHECKPOINTED_LATEST: &str = "multilangd.uncheckpointedLatest";
+
 /// Bytes that all shards of the process may keep together, read ahead and in work. Default: [`buffer_bytes_within`]
 /// the memory limit of the process.
 pub(super) const BUFFER_BYTES: &str = "multilangd.bufferBytes";
@@ -99,6 +102,7 @@ pub(super) struct Own {
     pub(super) child_restart_limit: NonZeroU32,
     pub(super) on_poison: OnPoison,
     pub(super) buffer_bytes: Option<usize>,
+    pub(super) resume_latest: bool,
 }
 
 impl Own {
@@ -150,6 +154,7 @@ impl Own {
                 WhenChildFails::default()
             }
         };
+        let resume_latest = resume_latest(value_of(UNCHECKPOINTED_LATEST), is_strict, report);
         let child_restart_limit = restart_limit(value_of(CHILD_RESTART_LIMIT), report);
         let targets: Vec<_> = dead_letters::KEYS.into_iter().filter_map(|key| Some((key, value_of(key)?))).collect();
         let on_poison = on_poison(value_of(ON_POISON), &targets, when_child_fails, report);
@@ -162,6 +167,25 @@ impl Own {
             child_restart_limit,
             on_poison,
             buffer_bytes,
+            resume_latest,
+        }
+    }
+}
+
+fn resume_latest(given: Option<&str>, is_strict: bool, report: &mut Report) -> bool {
+    match given {
+        None => !is_strict,
+        Some("resume") if is_strict => {
+            let message =
+                format!("`{UNCHECKPOINTED_LATEST} = resume`: has no effect in strict mode, where `newest` is used");
+            report.warn(UNCHECKPOINTED_LATEST, message);
+            false
+        }
+        Some("resume") => true,
+        Some("newest") => false,
+        Some(other) => {
+            refuse(UNCHECKPOINTED_LATEST, other, "resume or newest", report);
+            true
         }
     }
 }

@@ -195,6 +195,29 @@ fn a_child_that_fails_is_started_again_unless_the_file_or_strict_mode_says_other
 }
 
 #[test]
+fn a_shard_of_latest_goes_on_where_it_began_unless_the_file_or_strict_mode_says_otherwise() {
+    let resumes =
+        |lines: &str, strict| outcome(&format!("{BASE}{lines}\n"), strict).unwrap().config.processing.resume_latest;
+    let table = [
+        ("", false, true),
+        ("multilangd.uncheckpointedLatest = resume ", false, true),
+        ("multilangd.uncheckpointedLatest = newest", false, false),
+        ("", true, false),
+        ("multilangd.uncheckpointedLatest = resume", true, false),
+    ];
+    for (lines, strict, expected) in table {
+        assert_eq!(resumes(lines, strict), expected, "{lines} {strict}");
+    }
+    let said = warnings("multilangd.compatibility = strict\nmultilangd.uncheckpointedLatest = resume");
+    assert!(
+        said.iter().any(|said| said.contains("`multilangd.uncheckpointedLatest = resume`: has no effect")),
+        "{said:?}"
+    );
+    let refused = refused("multilangd.uncheckpointedLatest = oldest");
+    assert_eq!(fault_keys(&refused), ["multilangd.uncheckpointedLatest"]);
+}
+
+#[test]
 fn the_limit_of_restarts_is_a_number_above_zero() {
     let limit = |line: &str| with(line).config.processing.child_restart_limit.get();
     assert_eq!((limit(""), limit("multilangd.childRestartLimit = 12 ")), (5, 12));

@@ -12,12 +12,13 @@ const NO_DIMENSIONS: &str =
 /// Our own prefix; the Java daemon ignores such keys silently.
 pub(super) const OWN_PREFIX: &str = "multilangd.";
 /// Our own keys.
-pub(super) const OWN: [&str; 11] = [
+pub(super) const OWN: [&str; 12] = [
     own::COMPATIBILITY,
     own::PROTOCOL_LEVEL,
     own::CHECKPOINT_AT_SHARD_END,
     own::CHILD_FAILURE,
     own::CHILD_RESTART_LIMIT,
+    own::UNCHECKPOINTED_LATEST,
     own::ON_POISON,
     dead_letters::FILE,
     dead_letters::QUEUE,

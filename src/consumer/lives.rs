@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use crate::config::{Compatibility, OnPoison, WhenChildFails};
 use crate::consumer::attempts::{Attempts, Life, Next, RESTART};
@@ -26,7 +26,13 @@ use crate::retrieval::Since;
 /// Runs the consumer of one shard to its end, with as many children as that takes.
 pub async fn consume(shared: Arc<Shared>, lease: Lease, held: HeldLease, stops: Stops) -> Outcome {
     let (attempts, hunt) = (Attempts::default(), Hunt::default());
-    Lives { shared, lease, held, stops, attempts, hunt, since: Since::default() }.run().await
+    let since = Since::default();
+    if let Some(noted) = lease.latest_since.filter(|_| shared.processing.resume_latest) {
+        info!(shard = %lease.shard, since_epoch_millis = noted.0,
+            "nothing is checkpointed since the shard began at LATEST: going on from that moment");
+        since.get_or_init(|| noted);
+    }
+    Lives { shared, lease, held, stops, attempts, hunt, since }.run().await
 }
 
 struct Lives {

@@ -6,6 +6,7 @@ use super::*;
 use crate::consumer::ChildFailure;
 use crate::consumer::testing::{Ground, Nursery, SILENCE, Say, obedient};
 use crate::coordinator::testing::{F, beside, lease, load_row, row, shard, worker};
+use crate::lease::memory::faults::{Fault, Operation};
 use crate::lease::{LeaseStore, StateStore};
 use crate::types::Checkpoint;
 
@@ -29,8 +30,11 @@ fn begin(ground: Ground, nursery: Arc<Nursery>) -> Scene {
     begin_at(Checkpoint::TrimHorizon, ground, nursery)
 }
 
-fn begin_at(checkpoint: Checkpoint, mut ground: Ground, nursery: Arc<Nursery>) -> Scene {
-    let lease = Lease { checkpoint, ..lease(0, Some("a")) };
+fn begin_at(checkpoint: Checkpoint, ground: Ground, nursery: Arc<Nursery>) -> Scene {
+    begin_with(Lease { checkpoint, ..lease(0, Some("a")) }, ground, nursery)
+}
+
+fn begin_with(lease: Lease, mut ground: Ground, nursery: Arc<Nursery>) -> Scene {
     let (held, stops, mut work) = (ground.hold(&lease), Stops::default(), JoinSet::new());
     let consumer = consume(ground.shared(nursery.clone()), lease, held.clone(), stops.clone());
     work.spawn(Box::pin(consumer));
@@ -100,25 +104,59 @@ async fn a_child_that_fails_before_its_first_checkpoint_loses_nothing_that_came_
     scene.outcome().await;
 }
 
-/// The answer is Java's, and it is wrong: what came in between is lost. A lease has no attribute for the time at which
-/// its shard was first read, and workers of the fleet may not add one.
-#[tokio::test(start_paused = true)]
-async fn a_restart_of_all_before_the_first_checkpoint_at_latest_begins_at_what_is_newest_then_as_java_does() {
+/// Worker `a` reads a shard from LATEST and stops before there was a record; one comes; `a` begins again with the row as
+/// the table has it, and one more comes. What the second child is given.
+async fn read_after_a_restart(resume: bool) -> (Vec<String>, [String; 2]) {
     let silent = |_: usize, action: &str| match action {
         "shutdownRequested" => vec![Say::Checkpoint(None), Say::Answer],
         _ => vec![Say::Answer],
     };
-    let mut first = begin_at(Checkpoint::Latest, Ground::new(), Nursery::new(silent));
+    let mut ground = Ground::new();
+    ground.processing.resume_latest = resume;
+    let mut first = begin_at(Checkpoint::Latest, ground, Nursery::new(silent));
     sleep(SECOND).await;
     first.stops.gracefully.cancel();
     first.outcome().await;
-    assert_eq!(row(&first.ground.table, 0).checkpoint, Checkpoint::Latest, "there is no place to checkpoint");
-    first.ground.put();
-    let second = begin_at(Checkpoint::Latest, first.ground, Nursery::new(obedient));
+    let left = row(&first.ground.table, 0);
+    assert_eq!((&left.checkpoint, left.latest_since.is_some()), (&Checkpoint::Latest, resume), "there is no place yet");
+    let between = first.ground.put();
+    sleep(SECOND).await;
+    let again = Lease { owner: Some(worker("a")), ..left };
+    let second = begin_with(again, first.ground, Nursery::new(obedient));
     sleep(SECOND).await;
     let later = second.ground.put();
     sleep(SECOND * 2).await;
-    assert_eq!(second.nursery.heard(0)[1], format!("processRecords {later}"));
+    assert_eq!(row(&second.ground.table, 0).latest_since, None, "the checkpoint takes its place");
+    (second.nursery.heard(0), [between, later])
+}
+
+#[tokio::test(start_paused = true)]
+async fn loss_window_latest_a_restart_before_the_first_checkpoint_begins_where_the_shard_began() {
+    let (heard, numbers) = read_after_a_restart(true).await;
+    let given: Vec<_> = heard.iter().filter_map(|told| told.strip_prefix("processRecords ")).collect();
+    assert_eq!(given, numbers);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_before_the_first_checkpoint_begins_at_what_is_newest_then_if_that_is_asked_for() {
+    let (heard, [_, later]) = read_after_a_restart(false).await;
+    assert_eq!(heard[1], format!("processRecords {later}"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_record_of_latest_is_delivered_before_its_moment_is_in_the_lease() {
+    let scene = begin_at(Checkpoint::Latest, Ground::new(), Nursery::new(|_, _| vec![Say::Answer]));
+    scene.ground.table.faults().next(Operation::NoteLatest, 2, Fault::Throttled);
+    scene.ground.table.faults().next(Operation::NoteLatest, 1, Fault::Slow { before: SECOND * 2, after: SECOND });
+    sleep(SECOND).await;
+    assert_eq!(row(&scene.ground.table, 0).latest_since, None, "two tries failed or are under way");
+    let number = scene.ground.put();
+    while row(&scene.ground.table, 0).latest_since.is_none() {
+        assert_eq!(scene.nursery.heard(0), heard(&["initialize"]));
+        sleep(SECOND / 10).await;
+    }
+    sleep(SECOND * 5).await;
+    assert_eq!(scene.nursery.heard(0), heard(&["initialize", &format!("processRecords {number}")]));
 }
 
 #[tokio::test(start_paused = true)]

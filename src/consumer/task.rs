@@ -20,7 +20,7 @@ use crate::consumer::parent::wait_for_parents;
 use crate::consumer::talk::Conversation;
 use crate::consumer::{ChildFailure, Failure, Outcome, Shared};
 use crate::coordinator::Assignment;
-use crate::coordinator::renew::{HeldLease, Standing};
+use crate::coordinator::renew::{HeldLease, Standing, chain};
 use crate::lease::Lease;
 use crate::poison::Hunt;
 use crate::progress::ShardState;
@@ -141,6 +141,7 @@ impl<'a> ShardTask<'a> {
         };
         // one wait for all batches: what has begun to count must not begin anew with each of them
         let mut call = std::pin::pin!(called(&held, stop, unnoticed));
+        let mut is_noted = !self.shared.processing.resume_latest || self.lease.checkpoint != Checkpoint::Latest;
         loop {
             let batch = tokio::select! {
                 biased;
@@ -154,6 +155,7 @@ impl<'a> ShardTask<'a> {
             let Some(mut batch) = batch else {
                 return self.fail(Failure::ReaderGone { shard }).await;
             };
+            is_noted = is_noted || self.note_latest().await;
             match self.deliver(&mut batch).await {
                 Ok(Delivery::Done) => {}
                 Ok(Delivery::LeaseTooOld) => return self.leave(Call::Lost).await,
@@ -165,6 +167,21 @@ impl<'a> ShardTask<'a> {
                 return self.end(&children, stop).await;
             }
         }
+    }
+
+    /// Writes down at which moment the shard began, so that whoever reads it next begins there, too, unless something is
+    /// checkpointed; whether nothing of that is left to do.
+    async fn note_latest(&mut self) -> bool {
+        let Some(since) = self.since.get().copied() else { return false };
+        if self.held.last_checkpoint() != Checkpoint::Latest || self.lease.latest_since == Some(since) {
+            return true;
+        }
+        let noted = self.held.note_latest(since).await;
+        if let Err(error) = &noted {
+            warn!(shard = %self.held.shard(), error = %chain(error),
+                "the moment that LATEST stands for is not in the lease yet, trying again with the next batch");
+        }
+        noted.is_ok()
     }
 
     /// Gives one batch to the child, if there is anything in it for the child.

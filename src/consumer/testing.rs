@@ -239,6 +239,7 @@ impl Ground {
             checkpoint_at_shard_end: false,
             when_child_fails: WhenChildFails::Restart,
             child_restart_limit: NonZeroU32::new(5).unwrap(),
+            resume_latest: true,
             on_poison: OnPoison::Stop,
         };
         let stream = Arc::new(MemoryStream::new(1, clock.clone()));

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::lease::LeaseStoreError;
 use crate::stream::ChildShard;
-use crate::types::{Checkpoint, ShardId, WorkerId};
+use crate::types::{Checkpoint, EpochMillis, ShardId, WorkerId};
 
 pub mod keeper;
 pub mod rate;
@@ -56,6 +56,7 @@ pub enum NotStored {
 enum Command {
     Checkpoint { at: Checkpoint, reply: oneshot::Sender<Result<(), NotStored>> },
     NoteChildren { children: Vec<ChildShard>, reply: oneshot::Sender<Result<(), LeaseStoreError>> },
+    NoteLatest { since: EpochMillis, reply: oneshot::Sender<Result<(), LeaseStoreError>> },
     GiveBack { reply: oneshot::Sender<()> },
     Renew,
     Forget,
@@ -128,8 +129,20 @@ impl HeldLease {
     /// # Errors
     /// The table could not be asked, or the row is gone.
     pub async fn note_children(&self, children: Vec<ChildShard>) -> Result<(), LeaseStoreError> {
-        let gone = || LeaseStoreError::Unusable(format!("lease of `{}` is not held any more", self.shard));
-        self.ask(|reply| Command::NoteChildren { children, reply }).await.unwrap_or_else(|| Err(gone()))
+        self.ask(|reply| Command::NoteChildren { children, reply }).await.unwrap_or_else(|| Err(self.gone()))
+    }
+
+    /// Notes in the lease's row when the newest record was first asked for, which is where whoever has the lease next
+    /// begins unless something is checkpointed.
+    ///
+    /// # Errors
+    /// The table could not be asked, or the row is not as we know it.
+    pub async fn note_latest(&self, since: EpochMillis) -> Result<(), LeaseStoreError> {
+        self.ask(|reply| Command::NoteLatest { since, reply }).await.unwrap_or_else(|| Err(self.gone()))
+    }
+
+    fn gone(&self) -> LeaseStoreError {
+        LeaseStoreError::Unusable(format!("lease of `{}` is not held any more", self.shard))
     }
 
     /// Has the lease renewed now instead of when it is due, as there is reason to doubt that it is still ours; what

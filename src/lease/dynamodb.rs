@@ -30,7 +30,7 @@ use super::segments::{self, Size};
 use super::write::{self, Change, Expect, RowWrite};
 use super::{CheckpointWrite, FleetRows, HandoffKnown, Lease, LeaseStore, LeaseStoreError, Written};
 use crate::config::TableSettings;
-use crate::types::{HashKeyRange, LeaseCounter, ShardId, WorkerId};
+use crate::types::{EpochMillis, HashKeyRange, LeaseCounter, ShardId, WorkerId};
 
 /// Name of the index over `leaseOwner`. Source: LEASES.md 1.2.
 pub const OWNER_INDEX: &str = "LeaseOwnerToLeaseKeyIndex";
@@ -371,6 +371,15 @@ impl LeaseStore for DynamoDbStore {
             Some(write) => self.update_plain(Table::Leases, write).await,
             None => Ok(self.item(Table::Leases, shard.as_str(), false).await?.is_some()),
         }
+    }
+
+    async fn note_latest(
+        &self,
+        shard: &ShardId,
+        seen: LeaseCounter,
+        since: EpochMillis,
+    ) -> Result<bool, LeaseStoreError> {
+        self.update_plain(Table::Leases, write::note_latest(shard, seen, since)).await
     }
 
     async fn fill_hash_range(&self, shard: &ShardId, range: HashKeyRange) -> Result<bool, LeaseStoreError> {

@@ -24,7 +24,7 @@ use super::{
     CheckpointWrite, ClientVersion, ClientVersionRow, FleetRows, HandoffKnown, Lease, LeaseStore, LeaseStoreError,
     LockRow, StateStore, WorkerRow, Written,
 };
-use crate::types::{HashKeyRange, LeaseCounter, ShardId, WorkerId};
+use crate::types::{EpochMillis, HashKeyRange, LeaseCounter, ShardId, WorkerId};
 
 pub mod faults;
 mod old_tables;
@@ -278,6 +278,15 @@ impl LeaseStore for MemoryStore {
             Some(write) => self.update_plain(Operation::NoteChildren, write).await,
             None => self.run(Operation::NoteChildren, |table| Ok(table.rows().contains_key(shard.as_str()))).await,
         }
+    }
+
+    async fn note_latest(
+        &self,
+        shard: &ShardId,
+        seen: LeaseCounter,
+        since: EpochMillis,
+    ) -> Result<bool, LeaseStoreError> {
+        self.update_plain(Operation::NoteLatest, write::note_latest(shard, seen, since)).await
     }
 
     async fn fill_hash_range(&self, shard: &ShardId, range: HashKeyRange) -> Result<bool, LeaseStoreError> {

@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 
 use self::attribute::{Reader, number_text, text, whole};
 use super::{ClientVersionRow, FleetRows, Lease, LockRow, WorkerRow};
-use crate::types::{Checkpoint, HashKeyRange, LeaseCounter, ShardId, WorkerId};
+use crate::types::{Checkpoint, EpochMillis, HashKeyRange, LeaseCounter, ShardId, WorkerId};
 
 pub mod attribute;
 pub mod fleet;
@@ -44,7 +44,8 @@ pub const RANGE_START: &str = "startingHashKey";
 pub const RANGE_END: &str = "endingHashKey";
 /// Moving average of what was read.
 pub const THROUGHPUT: &str = "throughputKBps";
-/// Left over from two-phase checkpoints; every checkpoint removes them.
+/// Of two-phase checkpoints, which children cannot ask for; every checkpoint removes them. Where nothing is checkpointed
+/// yet they keep the moment that LATEST stands for ([`Lease::latest_since`]): Java's daemon looks at none of them.
 pub const PENDING: [&str; 3] = ["pendingCheckpoint", "pendingCheckpointSubSequenceNumber", "pendingCheckpointState"];
 
 /// Key of the leader lock.
@@ -163,7 +164,33 @@ pub fn lease(row: &Row) -> Result<Lease, Unreadable> {
         children: shards(&reader, CHILDREN)?,
         hash_range: hash_range(&reader)?,
         throughput_kbps: reader.number(THROUGHPUT)?,
+        latest_since: latest_since(row),
     })
+}
+
+/// Before the moment that LATEST stands for, in milliseconds since the Unix epoch, in `pendingCheckpointState`.
+const SINCE: &str = "multilangd: latest since ";
+
+/// What [`latest_values`] has written. Anything else there is a two-phase checkpoint of somebody else's.
+fn latest_since(row: &Row) -> Option<EpochMillis> {
+    let word = Checkpoint::Latest;
+    let is_latest =
+        |name| row.get(name).and_then(|value| value.as_s().ok()).is_some_and(|text| text == word.sequence_text());
+    let [pending, _, state] = PENDING;
+    let state = row.get(state)?.as_b().ok()?;
+    let millis = std::str::from_utf8(state.as_ref()).ok()?.strip_prefix(SINCE)?.parse().ok()?;
+    (is_latest(CHECKPOINT) && is_latest(pending)).then_some(EpochMillis(millis))
+}
+
+/// The attributes that say at which moment a shard began that begins at LATEST.
+pub(crate) fn latest_values(EpochMillis(since): EpochMillis) -> [(&'static str, AttributeValue); 3] {
+    let [pending, sub, state] = PENDING;
+    let word = Checkpoint::Latest;
+    [
+        (pending, text(word.sequence_text())),
+        (sub, sub_value(&word)),
+        (state, AttributeValue::B(format!("{SINCE}{since}").into_bytes().into())),
+    ]
 }
 
 fn checkpoint(reader: &Reader<'_>) -> Result<Checkpoint, Unreadable> {
@@ -211,6 +238,9 @@ pub fn lease_row(lease: &Lease) -> Row {
     add(THROUGHPUT, lease.throughput_kbps.and_then(number_text).map(AttributeValue::N));
     add(RANGE_START, lease.hash_range.map(|range| text(range.start.to_string())));
     add(RANGE_END, lease.hash_range.map(|range| text(range.end.to_string())));
+    for (name, value) in lease.latest_since.into_iter().flat_map(latest_values) {
+        add(name, Some(value));
+    }
     row
 }
 

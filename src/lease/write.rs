@@ -11,7 +11,7 @@ use super::migration::{TableMigration, TableMigrationRow};
 use super::row::attribute::{number_text, text, whole};
 use super::row::{self, fleet, migration};
 use super::{CheckpointWrite, ClientVersion, ClientVersionRow, HandoffKnown, Lease};
-use crate::types::{HashKeyRange, LeaseCounter, ShardId, WorkerId};
+use crate::types::{EpochMillis, HashKeyRange, LeaseCounter, ShardId, WorkerId};
 
 /// What an attribute must be for a write to take effect.
 #[derive(Clone, Debug, PartialEq)]
@@ -145,6 +145,15 @@ pub(crate) fn note_children(shard: &ShardId, children: &BTreeSet<ShardId>) -> Op
         expected: vec![row_exists(shard)],
         changes: vec![(row::CHILDREN, Change::Put(children))],
     })
+}
+
+/// Not among Java's: the moment that LATEST stands for, in attributes which each checkpoint removes. The counter stays.
+pub(crate) fn note_latest(shard: &ShardId, seen: LeaseCounter, since: EpochMillis) -> RowWrite {
+    RowWrite {
+        key: shard.as_str().to_owned(),
+        expected: vec![(row::COUNTER, Expect::Is(whole(seen.0)))],
+        changes: row::latest_values(since).map(|(name, value)| (name, Change::Put(value))).to_vec(),
+    }
 }
 
 /// "fill hash range": no counter.

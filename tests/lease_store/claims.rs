@@ -19,7 +19,8 @@ macro_rules! claims {
             a_renewal_learns_of_a_handoff_unless_it_knows, a_checkpoint_is_fenced_by_the_counter_only,
             taking_is_fenced_by_the_counter_and_ends_a_handoff, assigning_is_fenced_by_the_owners_not_the_counter,
             a_handoff_leaves_the_counter_alone, evicting_leaves_the_next_owner_of_a_handoff,
-            children_and_hash_range_move_no_counter, a_deleted_lease_takes_no_write,
+            children_and_hash_range_move_no_counter, the_moment_of_latest_is_kept_until_a_checkpoint,
+            a_deleted_lease_takes_no_write,
             my_leases_are_those_that_name_me_as_owner, a_scan_tells_the_rows_apart,
             the_lock_is_taken_kept_and_released_by_its_version, the_client_version_moves_only_from_what_it_is,
             a_workers_row_is_merged_and_deleted_while_unchanged);
@@ -164,6 +165,29 @@ pub(crate) async fn evicting_leaves_the_next_owner_of_a_handoff(store: impl Leas
     let left = yes(store.evict(&asked).await.unwrap());
     assert_eq!(left, held(1, "b", 4));
     assert_eq!(yes(store.evict(&left).await.unwrap()), Lease { counter: LeaseCounter(5), ..free(1) });
+}
+
+pub(crate) async fn the_moment_of_latest_is_kept_until_a_checkpoint(store: impl LeaseStore) {
+    let seen = with(&store, Lease { checkpoint: Checkpoint::Latest, ..held(1, "a", 3) }).await;
+    let since = EpochMillis(1_763_700_000_123);
+    assert!(!store.note_latest(&seen.shard, LeaseCounter(2), since).await.unwrap(), "it has moved");
+    assert!(!store.note_latest(&shard(9), LeaseCounter(0), since).await.unwrap());
+    assert_eq!(now(&store, 1).await, seen);
+    assert!(store.note_latest(&seen.shard, seen.counter, since).await.unwrap());
+    let noted = Lease { latest_since: Some(since), ..seen.clone() };
+    assert_eq!(now(&store, 1).await, noted, "the counter stays");
+    let taken = yes(store.take(&noted, &worker("b")).await.unwrap());
+    assert_eq!(taken.latest_since, Some(since), "whoever has it next finds it");
+    let write = CheckpointWrite {
+        shard: seen.shard,
+        seen: taken.counter,
+        checkpoint: Checkpoint::parse("77", 0).unwrap(),
+        hash_range: None,
+        children: BTreeSet::new(),
+        throughput_kbps: None,
+    };
+    assert!(matches!(store.checkpoint(&write).await.unwrap(), Written::Yes(_)));
+    assert_eq!(now(&store, 1).await.latest_since, None);
 }
 
 pub(crate) async fn children_and_hash_range_move_no_counter(store: impl LeaseStore) {

@@ -238,14 +238,17 @@ prop_compose! {
         checkpoint_owner in proptest::option::of("[ -~]{1,40}"), counter: i64, checkpoint in any_checkpoint(),
         owner_switches: i64, parents in btree_set("[a-z0-9-]{1,20}", 0..3), children in btree_set("[a-z0-9-]{1,20}", 0..3),
         range in proptest::option::of(any::<(u128, u128)>()), micros in proptest::option::of(0..1_000_000_000_000_u64),
+        since in proptest::option::of(any::<i64>()),
     ) -> Lease {
         let shards = |names: BTreeSet<String>| names.into_iter().map(ShardId::new).collect();
+        let is_latest = checkpoint == Checkpoint::Latest; // else the moment means nothing
         Lease {
             shard: ShardId::new(shard), owner: owner.map(WorkerId::new),
             checkpoint_owner: checkpoint_owner.map(WorkerId::new), counter: LeaseCounter(counter), checkpoint,
             owner_switches, parents: shards(parents), children: shards(children),
             hash_range: range.map(|(start, end)| HashKeyRange { start, end }),
             throughput_kbps: micros.map(|micros| micros as f64 / 1e6),
+            latest_since: since.filter(|_| is_latest).map(EpochMillis),
         }
     }
 }

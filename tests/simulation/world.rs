@@ -147,6 +147,7 @@ fn processing() -> Processing {
         checkpoint_at_shard_end: false,
         when_child_fails: WhenChildFails::Restart,
         child_restart_limit: NonZeroU32::new(5).unwrap(),
+        resume_latest: true,
         on_poison: OnPoison::Stop,
     }
 }

@@ -7,11 +7,11 @@ use crate::config::Config;
 use crate::config::dead_letters::{DeadLetters, FILE, QUEUE, S3, STREAM};
 use crate::config::own::{
     BUFFER_BYTES, CHECKPOINT_AT_SHARD_END, CHILD_FAILURE, CHILD_RESTART_LIMIT, COMPATIBILITY, Compatibility, ON_POISON,
-    OnPoison, PROTOCOL_LEVEL, ProtocolLevel, WhenChildFails,
+    OnPoison, PROTOCOL_LEVEL, ProtocolLevel, UNCHECKPOINTED_LATEST, WhenChildFails,
 };
 
 /// In the order of the documentation.
-pub(super) fn settings(config: &Config, defaults: &Defaults<'_>, entries: &[(String, String)]) -> [Setting; 11] {
+pub(super) fn settings(config: &Config, defaults: &Defaults<'_>, entries: &[(String, String)]) -> [Setting; 12] {
     let in_file = |name: &str| entries.iter().any(|(key, _)| key == name);
     let from = |name: &str| if in_file(name) { Origin::File(name.to_owned()) } else { Origin::Default };
     let flag = defaults.environment.strict;
@@ -51,6 +51,11 @@ pub(super) fn settings(config: &Config, defaults: &Defaults<'_>, entries: &[(Str
             CHILD_RESTART_LIMIT,
             json!(config.processing.child_restart_limit),
             "failures of a shard in a row, without a checkpoint in between, that end the daemon",
+        ),
+        setting(
+            UNCHECKPOINTED_LATEST,
+            json!(if config.processing.resume_latest { "resume" } else { "newest" }),
+            "a shard that began at LATEST and has no checkpoint begins where it did then (resume), or at the newest record",
         ),
         setting(
             ON_POISON,

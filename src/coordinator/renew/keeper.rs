@@ -286,17 +286,15 @@ impl<S: LeaseStore + ?Sized> Keeper<S> {
             }
             Command::NoteChildren { children, reply } => {
                 let ids = children.into_iter().map(|child| child.id).collect();
-                let limit = self.expires();
-                let result = match timeout_at(limit, self.store.note_children(&self.lease.shard, &ids)).await {
-                    Ok(Ok(true)) => {
-                        self.lease.children = ids;
-                        Ok(())
-                    }
-                    Ok(Ok(false)) | Err(_) => {
-                        Err(LeaseStoreError::Unusable(format!("lease of `{}` is gone", self.lease.shard)))
-                    }
-                    Ok(Err(error)) => Err(error),
-                };
+                let result = self.note(self.store.note_children(&self.lease.shard, &ids)).await;
+                if result.is_ok() {
+                    self.lease.children = ids;
+                }
+                let _consumer_may_be_gone = reply.send(result);
+            }
+            Command::NoteLatest { since, reply } => {
+                let seen = self.lease.counter;
+                let result = self.note(self.store.note_latest(&self.lease.shard, seen, since)).await;
                 let _consumer_may_be_gone = reply.send(result);
             }
             Command::GiveBack { reply } => {
@@ -309,6 +307,17 @@ impl<S: LeaseStore + ?Sized> Keeper<S> {
             }
             Command::Renew => self.due = Instant::now(),
             Command::Forget => {}
+        }
+    }
+
+    /// Waits for a write that leaves the counter as it is, as long as the lease is ours.
+    async fn note(&self, write: impl Future<Output = Result<bool, LeaseStoreError>>) -> Result<(), LeaseStoreError> {
+        match timeout_at(self.expires(), write).await {
+            Ok(Ok(true)) => Ok(()),
+            Ok(Ok(false)) | Err(_) => {
+                Err(LeaseStoreError::Unusable(format!("lease of `{}` is gone", self.lease.shard)))
+            }
+            Ok(Err(error)) => Err(error),
         }
     }
 

@@ -23,6 +23,7 @@ pub enum Operation {
     BeginHandoff,
     Evict,
     NoteChildren,
+    NoteLatest,
     FillHashRange,
     Delete,
     OwnedBy,
@@ -64,6 +65,7 @@ impl Operation {
             | Self::BeginHandoff
             | Self::Evict
             | Self::NoteChildren
+            | Self::NoteLatest
             | Self::FillHashRange
             | Self::ChangeClientVersion
             | Self::ChangeTableMigration
