@@ -55,6 +55,25 @@ async fn a_lease_that_has_expired_while_the_process_stood_still_is_written_no_mo
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lease_that_has_expired_does_not_come_back_to_life_by_an_answer_from_before_a_standstill() {
+    // The first renewal is due after 5.5 s. Its own answer is late; or it is lost, and the next one's is late, and tells
+    // that the lost one had come through, for which the keeper renews once more.
+    let late = Fault::Slow { before: Duration::ZERO, after: SECOND };
+    for faults in [vec![late], vec![Fault::LostReply, late]] {
+        let (table, held, _tasks) = held();
+        for fault in faults.clone() {
+            table.faults().next(Operation::Renew, 1, fault);
+        }
+        sleep(Duration::from_millis(5_800)).await;
+        assert_eq!(table.faults().calls(Operation::Renew), faults.len());
+        advance(F * 2).await; // the answer and the end of the lease's time are found at the same moment
+        sleep(Duration::from_millis(1)).await;
+        assert_eq!(held.standing(), Standing::Lost, "{faults:?}");
+        assert_eq!(table.faults().calls(Operation::Renew), faults.len());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn two_tries_of_a_renewal_may_hang() {
     let (table, held, _tasks) = held();
     table.faults().next(Operation::Renew, 2, Fault::Slow { before: F, after: F });

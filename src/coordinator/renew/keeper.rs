@@ -186,6 +186,10 @@ impl<S: LeaseStore + ?Sized> Keeper<S> {
     }
 
     async fn renew(&mut self) -> Result<(), LeaseStoreError> {
+        if self.has_expired() {
+            self.standing.send_replace(Standing::Lost);
+            return Ok(());
+        }
         let throughput = self.rate.average();
         let known = match *self.standing.borrow() {
             Standing::Wanted(_) => HandoffKnown::Yes,
@@ -265,8 +269,13 @@ impl<S: LeaseStore + ?Sized> Keeper<S> {
         });
     }
 
+    /// A write of ours moved the counter. Whoever hears of that too late has no lease any more, however young the write.
     fn moved(&mut self, counter: LeaseCounter, sent: Instant, shift: Shift) {
         self.lease.counter = counter;
+        if self.has_expired() {
+            self.standing.send_replace(Standing::Lost);
+            return;
+        }
         self.expires.send_replace(sent + self.failover_time);
         self.plan(sent, shift);
     }
