@@ -113,8 +113,8 @@ pub struct Coordinator {
     /// Runs everything that depends on how the fleet works; `None` once it has ended.
     follower: Option<JoinHandle<Remains>>,
     lock: Option<LeaderLock>,
-    /// When we reported our load, in seconds; known when the reports have ended.
-    reported: Vec<i64>,
+    /// When we last reported our load, in seconds since the Unix epoch; known when the reports have ended.
+    last_report: Option<i64>,
     /// No consumer runs any more.
     left: CancellationToken,
     /// A coordinator that is dropped takes all its tasks with it, as a process that is killed does.
@@ -136,18 +136,7 @@ impl Coordinator {
         tasks.spawn(Cleanup::new(fleet.clone(), holdings.clone()).run(stop.clone()));
         let _end_of_tasks = end.drop_guard();
         (
-            Self {
-                fleet,
-                holdings,
-                poke,
-                tasks,
-                stop,
-                follower,
-                lock: None,
-                reported: Vec::new(),
-                left,
-                _end_of_tasks,
-            },
+            Self { fleet, holdings, poke, tasks, stop, follower, lock: None, last_report: None, left, _end_of_tasks },
             receiver,
         )
     }
@@ -220,7 +209,7 @@ impl Coordinator {
     }
 
     fn leave_looks(&self) -> Leave {
-        Leave { fleet: self.fleet.clone(), holdings: self.holdings.clone(), reported: self.reported.clone() }
+        Leave { fleet: self.fleet.clone(), holdings: self.holdings.clone(), last_report: self.last_report }
     }
 
     /// Waits for the end of what was told to stop, and deletes our load row.
@@ -231,7 +220,7 @@ impl Coordinator {
         let Ok(Remains { lock, reporter }) = ended else { return };
         self.lock = lock;
         if let Some(reporter) = reporter {
-            self.reported = reporter.reported();
+            self.last_report = reporter.last_report();
             delete_load_row(reporter).await;
         }
     }

@@ -21,8 +21,8 @@ use crate::types::WorkerId;
 pub(super) struct Leave {
     pub(super) fleet: Fleet,
     pub(super) holdings: Arc<Holdings>,
-    /// When we reported our load.
-    pub(super) reported: Vec<i64>,
+    /// When we last reported our load, in seconds since the Unix epoch, if that is known.
+    pub(super) last_report: Option<i64>,
 }
 
 impl Leave {
@@ -80,9 +80,10 @@ impl Leave {
 
     /// Whether a process that was started in our place has our name: it reports already, and the leases that we do not
     /// hold are its own.
-    fn has_namesake(&self, rows: &FleetRows) -> bool {
+    pub(super) fn has_namesake(&self, rows: &FleetRows) -> bool {
         let named = rows.workers.iter().filter(|row| row.worker == self.fleet.me);
-        named.filter_map(|row| row.last_update_seconds).any(|at| !self.reported.contains(&at))
+        let Some(last) = self.last_report else { return false }; // the row may well be ours
+        named.filter_map(|row| row.last_update_seconds).any(|at| at > last)
     }
 
     /// Gives away a lease that names us though we do not hold it: a write of ours may have come through unseen, or a

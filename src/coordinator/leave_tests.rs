@@ -4,9 +4,9 @@ use tokio::time::{Instant, sleep};
 
 use super::testing::{F, NOW, beside, fleet, lease, load_row, row, worker};
 use super::*;
-use crate::lease::WorkerRow;
 use crate::lease::memory::MemoryStore;
 use crate::lease::memory::faults::{Fault, Operation};
+use crate::lease::{FleetRows, WorkerRow};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -132,4 +132,24 @@ async fn the_leases_of_a_process_that_was_started_under_our_name_stay_its_own() 
     coordinator.leave().await;
     assert_eq!(row(&table, 7).owner, Some(worker("a")));
     assert!([0, 1].iter().all(|number| row(&table, *number).owner.is_none()), "what was ours is given back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_load_row_of_our_name_is_a_namesakes_only_if_it_is_later_than_our_last_report() {
+    let table = MemoryStore::new();
+    let (coordinator, _assignments) = settled(&table).await;
+    let row = |name, at| WorkerRow { last_update_seconds: at, ..load_row(name) };
+    let table = [
+        // our last report, rows of load, is there a namesake
+        (Some(50), vec![row("a", Some(51))], true),
+        (Some(50), vec![row("b", Some(51)), row("a", Some(50))], false),
+        (Some(50), vec![row("a", Some(20))], false), // of a process before us
+        (Some(50), vec![row("a", None)], false),
+        (None, vec![row("a", Some(51))], false), // nobody knows; it may be our own
+    ];
+    for (last_report, workers, expected) in table {
+        let leave = Leave { last_report, ..coordinator.leave_looks() };
+        let rows = FleetRows { workers, ..FleetRows::default() };
+        assert_eq!(leave.has_namesake(&rows), expected, "{last_report:?} {rows:?}");
+    }
 }

@@ -69,10 +69,11 @@ impl Reporter {
         self
     }
 
-    /// The times (`lut`) of our last reports: a row with another one was written by another process of our name.
+    /// The time (`lut`, seconds since the Unix epoch) of our last report: a row with a later one was written by another
+    /// process of our name. `None` if we sent none.
     #[must_use]
-    pub fn reported(&self) -> Vec<i64> {
-        self.written.sent.iter().copied().collect()
+    pub fn last_report(&self) -> Option<i64> {
+        self.written.sent.iter().copied().max()
     }
 
     /// Deletes the row, so that no leader gives us a lease any more; tries on while that can help, so the caller sets
