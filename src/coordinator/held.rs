@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -17,13 +18,30 @@ use crate::coordinator::{Assignment, Fleet};
 use crate::lease::{Lease, LeaseStoreError};
 use crate::types::ShardId;
 
+/// An answer that took longer proves nothing about the present.
+const LATE: Duration = Duration::from_secs(1);
+
 #[derive(Default)]
 struct State {
     held: BTreeMap<ShardId, HeldLease>,
     /// Adoptions under way, so that two parts of the coordination do not adopt the same lease.
     adopting: BTreeSet<ShardId>,
     finished: BTreeSet<ShardId>,
+    /// When holds began, those of the last [`LATE`].
+    begun: BTreeMap<ShardId, Instant>,
     closed: bool,
+}
+
+impl State {
+    /// What an answer is worth now that it is here. If it took long the lease may have been taken from us since; and if
+    /// another part of the coordination has held it since it was sent, it may have been given away already.
+    fn worth(&self, shard: &ShardId, proof: Proof) -> Proof {
+        match proof {
+            Proof::Given(sent) if sent.elapsed() > LATE => Proof::Needed,
+            Proof::Given(sent) if self.begun.get(shard).is_some_and(|begun| *begun >= sent) => Proof::Needed,
+            proof @ (Proof::Given(_) | Proof::Needed) => proof,
+        }
+    }
 }
 
 /// Every lease that this worker holds.
@@ -101,13 +119,14 @@ impl Holdings {
     /// The table could not be asked for the proof.
     pub async fn adopt(&self, lease: Lease, proof: Proof) -> Result<(), LeaseStoreError> {
         let shard = lease.shard.clone();
-        {
+        let proof = {
             let mut state = self.state();
             let still_held = state.held.get(&shard).is_some_and(|held| held.standing() != Standing::Lost);
             if state.closed || still_held || !state.adopting.insert(shard.clone()) {
                 return Ok(());
             }
-        }
+            state.worth(&shard, proof)
+        };
         let _mark = Adopting { holdings: self, shard };
         self.prove_and_keep(lease, proof).await
     }
@@ -135,6 +154,8 @@ impl Holdings {
                 return Ok(()); // the lease names us; whoever closed us gives it back
             }
             state.held.insert(lease.shard.clone(), held.clone());
+            state.begun.retain(|_, begun| begun.elapsed() <= LATE);
+            state.begun.insert(lease.shard.clone(), Instant::now());
         }
         let end = self.end.clone();
         self.keepers.spawn(async move { end.run_until_cancelled(keeper.run()).await });

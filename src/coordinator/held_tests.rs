@@ -81,11 +81,38 @@ async fn an_assignment_says_what_the_table_said_when_the_lease_was_proven() {
 async fn a_lease_given_by_a_slow_answer_is_as_old_as_the_request() {
     let Hands { table, holdings, mut assignments } = hands();
     let sent = Instant::now();
-    sleep(F / 2).await;
+    sleep(LATE).await;
     table.faults().next(Operation::Renew, 1_000, Fault::LostRequest);
     holdings.adopt(row(&table, 0), Proof::Given(sent)).await.unwrap();
     assignments.recv().await.unwrap().held.until_lost().await;
     assert_eq!(sent.elapsed(), F);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_took_long_must_be_proven() {
+    let Hands { table, holdings, mut assignments } = hands();
+    let (given, sent) = (row(&table, 0), Instant::now());
+    beside(&table).assign(&given, &worker("b")).await.unwrap();
+    sleep(LATE * 2).await;
+    holdings.adopt(given, Proof::Given(sent)).await.unwrap();
+    assert!(assignments.try_recv().is_err(), "it is b's by now");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_from_before_a_hold_that_is_over_must_be_proven() {
+    let Hands { table, holdings, mut assignments } = hands();
+    let (given, sent) = (row(&table, 0), Instant::now());
+    // Another look finds the lease first, and it is handed over at once.
+    holdings.adopt(given.clone(), Proof::Needed).await.unwrap();
+    let held = assignments.recv().await.unwrap().held;
+    beside(&table).begin_handoff(&row(&table, 0), &worker("b")).await.unwrap();
+    held.doubt().await;
+    held.until_called_for().await;
+    held.give_back().await;
+    holdings.release(&held);
+    assert!(sent.elapsed() < LATE && row(&table, 0).owner != Some(worker("a")));
+    holdings.adopt(given, Proof::Given(sent)).await.unwrap();
+    assert!(assignments.try_recv().is_err(), "it was given away");
 }
 
 #[tokio::test(start_paused = true)]

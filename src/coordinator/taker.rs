@@ -38,9 +38,6 @@ const SHORTEST: Duration = Duration::from_millis(200);
 /// Longest time until the next look when a take failed: it may have come through unseen.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// An answer that took longer proves nothing about the present.
-const LATE: Duration = Duration::from_secs(1);
-
 /// The looks of one worker.
 pub struct Taker {
     fleet: Fleet,
@@ -183,10 +180,7 @@ impl Taker {
             Written::Yes(lease) => {
                 let from = seen.owner.as_ref().map_or("nobody", WorkerId::as_str);
                 info!(shard = %lease.shard, %from, ?why, "helped ourselves to a lease");
-                // It may have been taken from us while the answer was on its way.
-                let is_late = sent.elapsed() > LATE;
-                let proof = if is_late { Proof::Needed } else { Proof::Given(sent) };
-                self.holdings.adopt(lease, proof).await?;
+                self.holdings.adopt(lease, Proof::Given(sent)).await?;
             }
             Written::No(_) => debug!(shard = %seen.shard, "somebody was faster"),
         }
