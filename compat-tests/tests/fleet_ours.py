@@ -112,7 +112,8 @@ def _(world):
         f.settled()
         leader = f.leader()
         left = [leader] + [w for w in sorted(workers, key=lambda w: w.name) if w is not leader]
-        while len(left) > 1:
-            f.promise(f.kill(left.pop(0)), 2 * f.failover + SERVED_AGAIN)
+        # A shard may go to the next victim each time, and wait a failover time more before anybody reads it.
+        for kills in range(1, len(workers)):
+            f.promise(f.kill(left.pop(0)), (kills + 1) * f.failover + SERVED_AGAIN)
             f.shared_by(*left)
         f.settled()
