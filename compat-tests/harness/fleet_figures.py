@@ -25,6 +25,7 @@ def failover(make, how, whom):
             f.flowing(LONG)
             second = f.start(make)
             f.shared_by(first, second, seconds=LONG)
+            f.wait_for("the second to be given records", second.records, LONG)  # named in a handoff is not yet at work
             f.wait_for("one of them to lead", f.leader, LONG)
             f.settled(LONG)
             goes = next(w for w in (first, second) if (f.leader() is w) == WHOM[whom])
