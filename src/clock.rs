@@ -4,6 +4,7 @@
 
 use crate::types::EpochMillis;
 
+pub mod service;
 pub mod skew;
 
 /// Tells the time of day.

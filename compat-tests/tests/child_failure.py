@@ -12,6 +12,15 @@ from harness.world import check
 BAD = "shardId-000000000002"
 
 
+def gave_up(world, app, daemon):
+    """The daemon ends by itself with exit code 1 and leaves nothing behind; the shards whose children began, in order."""
+    code, _ = daemon.ended(90 * world.patience)
+    check(code == 1, "the exit code was %s, not 1" % code)
+    daemon.no_children(2, "after the end of the daemon")
+    check(not app.given_back(), app.given_back())
+    return [e["shard"] for e in daemon.events("initialize")]
+
+
 def begin(world, shards, env, **properties):
     """A daemon that has been given one record of each shard to read."""
     backend = world.embedded()
@@ -75,27 +84,19 @@ def _(world):
 def _(world):
     """A child that dies again and again without a checkpoint: exit code 1 after the limit, the leases given back."""
     _, app, daemon = begin(world, 2, dict(FAIL_ON="processRecords"), **{"multilangd.childRestartLimit": "3"})
-    code, _ = daemon.ended(90 * world.patience)
-    check(code == 1, "the exit code was %s, not 1" % code)
-    begins = [e["shard"] for e in daemon.events("initialize")]
+    begins = gave_up(world, app, daemon)
     check(max(begins.count(s) for s in set(begins)) == 3, "the children of the shards were started %s" % begins)
     with open(daemon.process.err) as f:
         said = f.read()
     check("failed 3 times without a checkpoint in between (multilangd.childRestartLimit)" in said, "it said: " + said)
-    daemon.no_children(2, "after the end of the daemon")
-    check(not app.given_back(), app.given_back())
 
 
 @test("child-dies")
 def _(world):
     """With multilangd.childFailure = exit the first child that dies ends the daemon with 1, as in Java."""
     _, app, daemon = begin(world, 2, dict(FAIL_ON="processRecords"), **{"multilangd.childFailure": "exit"})
-    code, _ = daemon.ended(90 * world.patience)
-    check(code == 1, "the exit code was %s, not 1" % code)
-    begins = [e["shard"] for e in daemon.events("initialize")]
+    begins = gave_up(world, app, daemon)
     check(len(begins) == len(set(begins)), "a child was started again: %s" % begins)
-    daemon.no_children(2, "after the end of the daemon")
-    check(not app.given_back(), app.given_back())
 
 
 @test("child-hangs")

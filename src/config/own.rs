@@ -142,9 +142,7 @@ impl Own {
         let is_strict = compatibility == Compatibility::Strict;
         let when_child_fails = match value_of(CHILD_FAILURE) {
             Some("restart") if is_strict => {
-                let message =
-                    format!("`{CHILD_FAILURE} = restart`: has no effect in strict mode, where `exit` is used");
-                report.warn(CHILD_FAILURE, message);
+                ignored_in_strict_mode(CHILD_FAILURE, "restart", "exit", report);
                 WhenChildFails::Exit
             }
             None | Some("restart") if !is_strict => WhenChildFails::Restart,
@@ -172,13 +170,15 @@ impl Own {
     }
 }
 
+fn ignored_in_strict_mode(key: &'static str, given: &str, used: &str, report: &mut Report) {
+    report.warn(key, format!("`{key} = {given}`: has no effect in strict mode, where `{used}` is used"));
+}
+
 fn resume_latest(given: Option<&str>, is_strict: bool, report: &mut Report) -> bool {
     match given {
         None => !is_strict,
         Some("resume") if is_strict => {
-            let message =
-                format!("`{UNCHECKPOINTED_LATEST} = resume`: has no effect in strict mode, where `newest` is used");
-            report.warn(UNCHECKPOINTED_LATEST, message);
+            ignored_in_strict_mode(UNCHECKPOINTED_LATEST, "resume", "newest", report);
             false
         }
         Some("resume") => true,

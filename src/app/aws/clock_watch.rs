@@ -10,13 +10,11 @@ use aws_sdk_dynamodb::config::interceptors::{
 };
 use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_dynamodb::error::BoxError;
-use aws_smithy_types::DateTime;
 use aws_smithy_types::config_bag::{Storable, StoreReplace};
-use aws_smithy_types::date_time::Format;
 use tracing::{info, warn};
 
-use crate::clock::Clock;
 use crate::clock::skew::{News, Watch, ahead};
+use crate::clock::{Clock, service};
 use crate::types::EpochMillis;
 
 /// Watches the answers of one client.
@@ -49,9 +47,8 @@ impl ClockWatch {
         Self { clock, watch: Arc::default(), dead_after: report_interval.saturating_mul(2) }
     }
 
-    fn compare(&self, sent: EpochMillis, date: &str) -> Option<News> {
-        let date = DateTime::from_str(date, Format::HttpDate).ok()?;
-        let ahead = ahead(sent, self.clock.now(), date.secs());
+    fn compare(&self, sent: EpochMillis, date: EpochMillis) -> Option<News> {
+        let ahead = ahead(sent, self.clock.now(), date.0.div_euclid(1000));
         self.watch.lock().unwrap_or_else(PoisonError::into_inner).look(ahead)
     }
 
@@ -94,10 +91,8 @@ impl Intercept for ClockWatch {
         _components: &RuntimeComponents,
         bag: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let headers = context.response().headers();
-        // a proxy on the way that answers by itself has a clock of its own, and gives no such id
-        if let (Some(Sent(sent)), Some(date), Some(_)) =
-            (bag.load::<Sent>(), headers.get("date"), headers.get("x-amzn-requestid"))
+        let date = service::told(|name| context.response().headers().get(name));
+        if let (Some(Sent(sent)), Some(date)) = (bag.load::<Sent>(), date)
             && let Some(news) = self.compare(*sent, date)
         {
             self.tell(news);

@@ -6,7 +6,7 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aws_sdk_kinesis::primitives::{DateTime, DateTimeFormat};
+use aws_sdk_kinesis::primitives::DateTime;
 use aws_sdk_kinesis::types::ShardIteratorType;
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::Intercept;
@@ -22,6 +22,7 @@ use tracing::warn;
 use super::Kinesis;
 use super::body::{Arriving, Segments};
 use super::faults::fetch_error;
+use crate::clock::service;
 use crate::stream::fetch::{Answer, Dated, FetchError, IteratorStart};
 use crate::types::{EpochMillis, ShardId};
 
@@ -165,13 +166,8 @@ impl Intercept for TakeDate {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let headers = context.response().headers();
-        // a proxy on the way that answers by itself has a clock of its own, and gives no such id
-        if let (Some(date), Some(_)) = (headers.get("date"), headers.get("x-amzn-requestid"))
-            && let Ok(date) = DateTime::from_str(date, DateTimeFormat::HttpDate)
-            && let Ok(millis) = date.to_millis()
-        {
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(EpochMillis(millis));
+        if let Some(date) = service::told(|name| context.response().headers().get(name)) {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(date);
         }
         Ok(())
     }

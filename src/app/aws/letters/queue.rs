@@ -47,7 +47,7 @@ impl Queue {
     pub(super) async fn look(&self) -> Result<Look, String> {
         let question = json!({ "QueueUrl": self.to.url, "AttributeNames": ["QueueArn"] });
         let answer = self.ask("GetQueueAttributes", &question).await?;
-        match code_of(&answer).as_str() {
+        match error_in(&answer).0.as_str() {
             _ if answer.is_success() => Ok(Look::There),
             "AccessDenied" | "AccessDeniedException" => Ok(Look::Untold),
             _ => Err(refusal(&answer)),
@@ -80,16 +80,16 @@ fn identity(letter: &Letter<'_>, part: usize) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Source: AWS JSON 1.0: `__type` is the error's name, behind that of its namespace.
-fn code_of(answer: &Answer) -> String {
+/// Code and message. Source: AWS JSON 1.0: `__type` is the error's name, behind that of its namespace.
+fn error_in(answer: &Answer) -> (String, String) {
     let body: Json = serde_json::from_slice(&answer.body).unwrap_or_default();
-    body["__type"].as_str().and_then(|name| name.rsplit('#').next()).unwrap_or("no reason").to_owned()
+    let code = body["__type"].as_str().and_then(|name| name.rsplit('#').next()).unwrap_or("no reason");
+    let said = body["message"].as_str().or(body["Message"].as_str()).unwrap_or_default();
+    (code.to_owned(), said.to_owned())
 }
 
 fn refusal(answer: &Answer) -> String {
-    let code = code_of(answer);
-    let body: Json = serde_json::from_slice(&answer.body).unwrap_or_default();
-    let said = body["message"].as_str().or(body["Message"].as_str()).unwrap_or_default();
+    let (code, said) = error_in(answer);
     let cure = match code.as_str() {
         "AccessDeniedException" | "AccessDenied" => "; allow sqs:SendMessage in the policy",
         "QueueDoesNotExist" | "AWS.SimpleQueueService.NonExistentQueue" => "; check the queue's URL",
