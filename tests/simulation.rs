@@ -25,6 +25,8 @@ mod moves;
 mod scenarios;
 #[path = "simulation/scenarios_2x.rs"]
 mod scenarios_2x;
+#[path = "simulation/scenarios_deaths.rs"]
+mod scenarios_deaths;
 #[path = "simulation/schedule.rs"]
 mod schedule;
 #[path = "simulation/world.rs"]

@@ -187,7 +187,7 @@ impl Rounds {
         }
         let living: BTreeSet<WorkerId> = view.workers.keys().cloned().collect();
         self.holdings.heirs().saw(&living);
-        let role = role(&leadership, &self.fleet.me, &living);
+        let role = role(&leadership, &self.fleet.me, &living, self.is_gone(&leadership, &living, now));
         if leading && let Some(survey) = &self.survey {
             let (times, interval) = ((now, self.fleet.clock.now()), self.fleet.config.worker_metrics_interval);
             survey.send_replace(Some(Survey::of(&rows, |lease| self.is_expired(lease, now), times, interval)));
@@ -258,10 +258,19 @@ impl Rounds {
         let has_row = workers.iter().any(|row| row.worker == *owner && is_active(row, wall));
         let limit = self.fleet.config.failover_time;
         let silent = match role {
-            Role::Leader | Role::Successor => LOCK_SILENT,
+            Role::Leader | Role::Successor | Role::Second => LOCK_SILENT,
             Role::Third | Role::Member => LOCK_SILENT + limit, // sees a beat a look later
         };
         self.suspects.is_dead(owner) || unchanged > silent || (!has_row && unchanged > limit)
+    }
+
+    /// Whether whoever's name is on the lock has left, or is dead, so that its successor stands in for it. A leader that
+    /// just has no row that counts, though it beats, is there.
+    fn is_gone(&self, leadership: &Leadership, living: &BTreeSet<WorkerId>, now: Instant) -> bool {
+        let Leadership::Theirs { owner, unchanged_since } = leadership else { return false };
+        let silent = LOCK_SILENT + self.fleet.config.failover_time; // who looks rarely sees a beat that much later
+        let is_silent = now.saturating_duration_since(*unchanged_since) > silent;
+        self.suspects.is_dead(owner) || self.suspects.has_gone(owner) || (is_silent && !living.contains(owner))
     }
 
     fn scene(&self, leases: &[Lease], role: Role, now: Instant) -> Scene {

@@ -127,6 +127,38 @@ async fn a_leader_that_holds_nothing_is_missed_when_two_of_its_beats_are_due() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_second_looks_closely_while_the_leader_is_gone_and_not_because_a_leader_has_no_row() {
+    let table = MemoryStore::new();
+    for name in ["a", "c"] {
+        report(&table, name).await;
+    }
+    let mut c = Side::below(&table, "c", "leader");
+    let b = beside(&table);
+    let mut looks = async |beats: bool| {
+        let (begin, mut looks) = (Instant::now(), 0);
+        while begin.elapsed() < F * 3 {
+            b.put_worker(&WorkerRow { last_update_seconds: Some(NOW.0 / 1000 + looks), ..load_row("a") })
+                .await
+                .unwrap();
+            table.put_lease(&Lease { counter: crate::types::LeaseCounter(looks), ..lease(0, Some("a")) });
+            if beats && looks % 8 == 0 {
+                c.follow("leader");
+            }
+            sleep(c.rounds.round().await).await;
+            looks += 1;
+        }
+        looks
+    };
+    let (now_and_then, closely) = (12..=14, 32..=36);
+    assert!(now_and_then.contains(&looks(true).await), "it has no row yet, but it beats");
+    report(&table, "leader").await;
+    assert!(now_and_then.contains(&looks(true).await));
+    beside(&table).delete_worker(&worker("leader"), NOW.0 / 1000).await.unwrap();
+    let count = looks(false).await;
+    assert!(closely.contains(&count), "{count}: it was taken for dead");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lease_that_is_renewed_while_the_leader_looks_is_not_taken_away() {
     let table = MemoryStore::new();
     table.put_lease(&lease(0, Some("b")));

@@ -14,6 +14,9 @@ use crate::types::WorkerId;
 /// What a report may come late by.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// For how long it is remembered whose row went away: longer than a leader's lock stands that does not beat.
+const GONE: Duration = Duration::from_secs(150);
+
 /// What is held against whom.
 #[derive(Debug, Default)]
 pub struct Suspects {
@@ -21,6 +24,8 @@ pub struct Suspects {
     reports: HashMap<WorkerId, (Option<i64>, Instant)>,
     /// Workers that let a lease grow old, and what they had reported then.
     dead: BTreeMap<WorkerId, Option<i64>>,
+    /// Workers whose rows went away, and when: they left, or others have seen them die.
+    gone: BTreeMap<WorkerId, Instant>,
 }
 
 impl Suspects {
@@ -40,8 +45,11 @@ impl Suspects {
             };
             reports.insert(row.worker.clone(), (report, since));
         }
+        let went = self.reports.keys().filter(|worker| !reports.contains_key(*worker));
+        self.gone.extend(went.map(|worker| (worker.clone(), now)));
+        self.gone.retain(|worker, at| now.saturating_duration_since(*at) <= GONE && !reports.contains_key(worker));
         self.reports = reports;
-        let Self { reports, dead } = self;
+        let Self { reports, dead, .. } = self;
         dead.retain(|worker, then| reports.get(worker).is_some_and(|(report, _)| report == then));
         for worker in expired {
             let report = reports.get(worker).and_then(|(report, _)| *report);
@@ -53,6 +61,12 @@ impl Suspects {
     #[must_use]
     pub fn is_dead(&self, worker: &WorkerId) -> bool {
         self.dead.contains_key(worker)
+    }
+
+    /// Whether the worker's row has gone away in the last minutes, and has not come back.
+    #[must_use]
+    pub fn has_gone(&self, worker: &WorkerId) -> bool {
+        self.gone.contains_key(worker)
     }
 
     /// Everybody who must not be given leases: the dead, and those whose report is overdue, for the death of a worker
@@ -101,6 +115,22 @@ mod tests {
         assert_eq!(late(&mut suspects, 35, 7), (false, false));
         assert_eq!(late(&mut suspects, 36, 7), (false, true), "missed, and yet nobody's lease is taken for it");
         assert_eq!(late(&mut suspects, 37, 8), (false, false));
+    }
+
+    #[test]
+    fn whose_row_went_away_is_gone_until_it_reports_again_or_is_forgotten() {
+        let (mut suspects, start) = (Suspects::default(), Instant::now());
+        let gone = |suspects: &mut Suspects, seconds, rows: &[WorkerRow]| {
+            suspects.observe(rows.iter(), [].into_iter(), start + Duration::from_secs(seconds));
+            suspects.has_gone(&worker("b"))
+        };
+        assert!(!gone(&mut suspects, 0, &[]), "never seen, so it may be that its first report is on its way");
+        assert!(!gone(&mut suspects, 1, &[reported("b", 7)]));
+        assert!(gone(&mut suspects, 2, &[reported("c", 7)]));
+        assert!(gone(&mut suspects, 150, &[reported("c", 8)]));
+        assert!(!gone(&mut suspects, 151, &[reported("b", 9)]), "it lives after all");
+        assert!(gone(&mut suspects, 152, &[]));
+        assert!(!gone(&mut suspects, 303, &[]), "nobody's lock stands for so long");
     }
 
     #[test]

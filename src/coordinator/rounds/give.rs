@@ -118,7 +118,7 @@ impl Rounds {
         let long_abandoned = self.watch.age(lease, now) > self.fleet.config.failover_time * 2;
         match role {
             Role::Leader | Role::Successor => Some(to.clone()),
-            Role::Third | Role::Member => (to == me || long_abandoned).then(|| me.clone()),
+            Role::Second | Role::Third | Role::Member => (to == me || long_abandoned).then(|| me.clone()),
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! A lease's age counts from when somebody first saw its counter, so whoever shall notice a death in time must look
 //! often; but two are enough: the leader watches the others, and one other worker watches the leader. A third one looks
-//! now and then, in case both die.
+//! now and then, in case both die. A dead leader's lock stands for two minutes; as long as it does each of them stands in
+//! for the one before.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -28,8 +29,10 @@ const MARGIN: Duration = Duration::from_millis(50);
 pub(super) enum Role {
     /// Leads, and watches everybody else.
     Leader,
-    /// Watches the leader, to take its place.
+    /// Watches the leader, to take its place; or stands in for one that is gone, and watches everybody else.
     Successor,
+    /// Watches a successor that stands in for the leader.
+    Second,
     /// Takes the successor's place should both die: it looks often enough to know ages then.
     Third,
     /// Is watched.
@@ -37,18 +40,20 @@ pub(super) enum Role {
 }
 
 /// Which part is ours: of the living workers besides the leader the one with the smallest name is the successor, and the
-/// next one the third. Where nobody is known to lead, everybody watches.
-pub(super) fn role(leadership: &Leadership, me: &WorkerId, living: &BTreeSet<WorkerId>) -> Role {
-    match leadership {
-        Leadership::Mine => Role::Leader,
-        Leadership::Unknown => Role::Successor,
-        Leadership::Theirs { owner, .. } => {
-            match living.range::<WorkerId, _>(..me).filter(|worker| *worker != owner).take(2).count() {
-                0 => Role::Successor,
-                1 => Role::Third,
-                _ => Role::Member,
-            }
-        }
+/// next one the third; behind a leader that `is_gone` they are the successor, the second and the third. Where nobody is
+/// known to lead, everybody watches.
+pub(super) fn role(leadership: &Leadership, me: &WorkerId, living: &BTreeSet<WorkerId>, is_gone: bool) -> Role {
+    let owner = match leadership {
+        Leadership::Mine => return Role::Leader,
+        Leadership::Unknown => return Role::Successor,
+        Leadership::Theirs { owner, .. } => owner,
+    };
+    let before_us = living.range::<WorkerId, _>(..me).filter(|worker| *worker != owner).take(3).count();
+    match (before_us, is_gone) {
+        (0, _) => Role::Successor,
+        (1, true) => Role::Second,
+        (1, false) | (2, true) => Role::Third,
+        _ => Role::Member,
     }
 }
 
@@ -75,16 +80,16 @@ pub(super) struct Scene {
 
 /// The time until the next look.
 pub(super) fn pause(scene: &Scene) -> Duration {
-    let watches = matches!(scene.role, Role::Leader | Role::Successor);
+    let watches = matches!(scene.role, Role::Leader | Role::Successor | Role::Second);
     let affordable = scene.scan * (SCAN_SHARE - 1);
     let closely =
         (scene.failover_time * CLOSEST_PERCENT / 100).clamp(SHORTEST, CLOSEST).max(affordable).min(scene.failover_time);
     let rest = scene.failover_time.min(scene.interval);
     let now_and_then = (scene.failover_time / 4).max(affordable).min(rest);
     let mut pause = match scene.role {
-        Role::Leader | Role::Successor if scene.others_hold => closely,
+        Role::Leader | Role::Successor | Role::Second if scene.others_hold => closely,
         Role::Third if scene.others_hold => now_and_then,
-        Role::Leader | Role::Successor | Role::Third | Role::Member => rest,
+        Role::Leader | Role::Successor | Role::Second | Role::Third | Role::Member => rest,
     };
     if watches && scene.waiting {
         pause = pause.min(now_and_then);
@@ -126,13 +131,15 @@ mod tests {
 
     #[test]
     fn the_leader_and_its_successor_look_each_second_and_only_while_there_is_somebody_to_watch() {
-        use Role::{Member, Successor, Third};
+        use Role::{Member, Second, Successor, Third};
         let (ms, s) = (Duration::from_millis, Duration::from_secs);
         let table = [
             (QUIET, F),
             (Scene { role: Successor, ..QUIET }, F),
             (Scene { others_hold: true, ..QUIET }, CLOSEST),
             (Scene { role: Successor, others_hold: true, ..QUIET }, CLOSEST),
+            (Scene { role: Second, ..QUIET }, F),
+            (Scene { role: Second, others_hold: true, ..QUIET }, CLOSEST),
             (Scene { role: Third, ..QUIET }, F),
             (Scene { role: Third, others_hold: true, ..QUIET }, F / 4),
             (Scene { role: Third, others_hold: true, scan: ms(400), ..QUIET }, ms(3_600)),
@@ -185,21 +192,38 @@ mod tests {
         }
     }
 
+    fn names(names: &[&str]) -> BTreeSet<WorkerId> {
+        names.iter().map(|name| WorkerId::new(*name)).collect()
+    }
+
+    fn led_by(owner: &str) -> Leadership {
+        Leadership::Theirs { owner: WorkerId::new(owner), unchanged_since: Instant::now() }
+    }
+
     #[test]
     fn exactly_one_worker_watches_the_leader_and_one_more_looks_now_and_then() {
-        let names = |names: &[&str]| names.iter().map(|name| WorkerId::new(*name)).collect::<BTreeSet<_>>();
-        let led_by = |owner| Leadership::Theirs { owner: WorkerId::new(owner), unchanged_since: Instant::now() };
         let living = names(&["a", "b", "c", "d"]);
         for leader in ["a", "b", "c", "d", "somebody without a row"] {
             let followers = living.iter().filter(|worker| worker.as_str() != leader);
-            let roles: Vec<Role> = followers.map(|worker| role(&led_by(leader), worker, &living)).collect();
+            let roles: Vec<Role> = followers.map(|worker| role(&led_by(leader), worker, &living, false)).collect();
             assert_eq!(roles[..3], [Role::Successor, Role::Third, Role::Member], "{leader}");
             assert!(roles[3..].iter().all(|role| *role == Role::Member), "{leader}");
         }
-        assert_eq!(role(&led_by("a"), &WorkerId::new("b"), &names(&["a"])), Role::Successor, "its row is on its way");
-        assert_eq!(role(&led_by("a"), &WorkerId::new("c"), &names(&["a", "b"])), Role::Third, "so is this one's");
-        assert_eq!(role(&led_by("a"), &WorkerId::new("c"), &names(&["a", "d"])), Role::Successor, "b is dead");
-        assert_eq!(role(&Leadership::Unknown, &WorkerId::new("d"), &living), Role::Successor);
-        assert_eq!(role(&Leadership::Mine, &WorkerId::new("d"), &living), Role::Leader);
+        let role = |leadership, me, living: &[&str]| role(&leadership, &WorkerId::new(me), &names(living), false);
+        assert_eq!(role(led_by("a"), "b", &["a"]), Role::Successor, "its row is on its way");
+        assert_eq!(role(led_by("a"), "c", &["a", "b"]), Role::Third, "so is this one's");
+        assert_eq!(role(led_by("a"), "c", &["a", "d"]), Role::Successor, "b is dead");
+        assert_eq!(role(Leadership::Unknown, "d", &["a", "b", "c", "d"]), Role::Successor);
+        assert_eq!(role(Leadership::Mine, "d", &["a", "b", "c", "d"]), Role::Leader);
+    }
+
+    #[test]
+    fn behind_a_leader_that_is_gone_its_successor_is_watched_as_closely() {
+        let living = names(&["b", "c", "d", "e", "f"]);
+        for leader in ["a", "z"] {
+            let roles: Vec<Role> = living.iter().map(|me| role(&led_by(leader), me, &living, true)).collect();
+            assert_eq!(roles, [Role::Successor, Role::Second, Role::Third, Role::Member, Role::Member], "{leader}");
+        }
+        assert_eq!(role(&Leadership::Mine, &WorkerId::new("c"), &living, true), Role::Leader);
     }
 }
