@@ -9,14 +9,19 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
+use crate::coordinator::Fleet;
 use crate::coordinator::renew::chain;
 use crate::coordinator::rounds::Signals;
-use crate::coordinator::{Fleet, LEAVING_RETRY};
 use crate::lease::place::Layout;
 use crate::lease::{LeaseStoreError, LockRow};
 use crate::types::WorkerId;
+
+mod release;
+mod signature;
+
+use signature::Signature;
 
 /// Written into the row (Source: KCL 3.x `dynamoDbLockBasedLeaderLeaseDurationInMillis`).
 pub const LOCK_DURATION: Duration = Duration::from_secs(120);
@@ -65,6 +70,7 @@ enum Next {
 /// Our side of the lock.
 pub struct LeaderLock {
     fleet: Fleet,
+    signature: Signature,
     leadership: watch::Sender<Leadership>,
     sights: watch::Receiver<Option<LockSight>>,
     resign: Arc<Notify>,
@@ -72,6 +78,8 @@ pub struct LeaderLock {
     news: bool,
     mine: Option<(LockRow, Instant)>,
     seen: Option<(LockRow, Instant)>,
+    /// The version that the first look has shown, if it was not free then.
+    first: Option<Option<String>>,
     /// Tells when the lock's place changes.
     layout: watch::Receiver<Layout>,
     /// When we read the lock ourselves and found somebody's.
@@ -87,8 +95,21 @@ impl LeaderLock {
     pub fn new(fleet: Fleet, leadership: watch::Sender<Leadership>, signals: &Signals) -> Self {
         let (sights, resign) = (signals.lock.subscribe(), signals.resign.clone());
         let layout = fleet.state.layout();
-        let (mine, seen, found, resigned) = (None, None, None, None);
-        Self { fleet, leadership, sights, resign, news: false, mine, seen, layout, found, resigned, released: false }
+        Self {
+            fleet,
+            signature: Signature::new(),
+            leadership,
+            sights,
+            resign,
+            news: false,
+            mine: None,
+            seen: None,
+            first: None,
+            layout,
+            found: None,
+            resigned: None,
+            released: false,
+        }
     }
 
     /// Looks, takes and beats until `stop`; gives itself back so that the lock can be released at the very end.
@@ -133,7 +154,7 @@ impl LeaderLock {
 
     /// The lock is in another table from now on, and nobody there knows us.
     fn forget(&mut self) {
-        (self.mine, self.seen, self.found, self.news) = (None, None, None, false);
+        (self.mine, self.seen, self.found, self.news, self.first) = (None, None, None, false, None);
         self.check_own_age();
     }
 
@@ -149,7 +170,7 @@ impl LeaderLock {
     }
 
     async fn beat(&mut self, mut row: LockRow) -> Result<Duration, LeaseStoreError> {
-        let (next, sent) = (new_version(), Instant::now());
+        let (next, sent) = (self.signature.version(), Instant::now());
         if self.fleet.state.beat_lock(&row, &next).await? {
             row.version = next;
             self.mine = Some((row, sent));
@@ -157,7 +178,7 @@ impl LeaderLock {
         }
         // Refused: somebody took it, or an earlier beat of ours took effect and its answer was lost.
         match self.fleet.state.lock().await? {
-            Some(found) if found.owner == self.fleet.me => {
+            Some(found) if self.is_ours(&found) => {
                 if let Some((row, _)) = &mut self.mine {
                     *row = found;
                 }
@@ -184,6 +205,7 @@ impl LeaderLock {
                 found
             }
         };
+        let first = self.first.get_or_insert_with(|| found.as_ref().map(|row| row.version.clone())).clone();
         let Some(found) = found else {
             return self.take(None).await;
         };
@@ -193,8 +215,10 @@ impl LeaderLock {
             Some(_) | None => now,
         };
         self.seen = Some((found.clone(), since));
-        // Our own name is on it: this is a restart, and whoever wrote it can not beat any more without being refused.
-        if found.owner == self.fleet.me || now.duration_since(since) > found.lease_duration {
+        // Our own name was on it from the start: this is a restart, and whoever wrote it can not beat any more without
+        // being refused. If it appeared there later, another process was started with our name.
+        let of_former_life = found.owner == self.fleet.me && first.as_ref() == Some(&found.version);
+        if of_former_life || self.is_ours(&found) || now.duration_since(since) > found.lease_duration {
             return self.take(Some(&found.version)).await;
         }
         self.tell(Leadership::Theirs { owner: found.owner.clone(), unchanged_since: since });
@@ -203,7 +227,8 @@ impl LeaderLock {
     }
 
     async fn take(&mut self, seen: Option<&str>) -> Result<Duration, LeaseStoreError> {
-        let row = LockRow { owner: self.fleet.me.clone(), lease_duration: LOCK_DURATION, version: new_version() };
+        let row =
+            LockRow { owner: self.fleet.me.clone(), lease_duration: LOCK_DURATION, version: self.signature.version() };
         let sent = Instant::now();
         if !self.fleet.state.take_lock(&row, seen).await? {
             return Ok(Duration::ZERO); // somebody was faster: look again
@@ -225,17 +250,9 @@ impl LeaderLock {
         }
     }
 
-    /// Leaves the lock to the others for a while. If it cannot be released it expires.
-    async fn resign(&mut self) {
-        warn!("this worker leads and cannot, so it leaves the leader lock to others for a while");
-        match timeout(REQUEST_LIMIT, self.try_release()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => warn!(error = %chain(&error), "the leader lock could not be given back; it expires"),
-            Err(_) => warn!("giving the leader lock back took too long; it expires by itself"),
-        }
-        self.mine = None;
-        self.resigned = Some(Instant::now());
-        self.check_own_age();
+    /// Whether this process wrote the row; its name may be another's, too.
+    fn is_ours(&self, row: &LockRow) -> bool {
+        row.owner == self.fleet.me && self.signature.is_on(&row.version)
     }
 
     fn tell(&self, now: Leadership) {
@@ -245,53 +262,6 @@ impl LeaderLock {
             changed
         });
     }
-
-    /// Deletes the lock if we lead as far as we know. What fails here is left to [`LeaderLock::release`].
-    pub async fn step_down(&mut self) {
-        let Some((row, _)) = &self.mine else { return };
-        match self.fleet.state.release_lock(row).await {
-            Ok(released) => {
-                debug!(released, "leader lock given back");
-                self.released = released;
-            }
-            Err(error) => debug!(error = %chain(&error), "the leader lock could not be given back, trying again later"),
-        }
-    }
-
-    /// Deletes the lock if it is ours, so that the next leader need not wait for it to expire; tries on while that
-    /// can help, so the caller sets the limit.
-    pub async fn release(&mut self) {
-        let mut failures = 0;
-        while !self.released
-            && let Err(error) = self.try_release().await
-        {
-            failures += 1;
-            if !error.is_transient() {
-                warn!(error = %chain(&error), "the leader lock could not be given back; it expires by itself");
-                return;
-            }
-            sleep(LEAVING_RETRY.jittered(failures)).await;
-        }
-    }
-
-    async fn try_release(&mut self) -> Result<(), LeaseStoreError> {
-        if let Some((row, _)) = &self.mine
-            && self.fleet.state.release_lock(row).await?
-        {
-            debug!("leader lock given back");
-            return Ok(());
-        }
-        // Not as we know it: a take or a beat that seemed to fail, or was cut short, may have come through.
-        if let Some(found) = self.fleet.state.lock().await?.filter(|found| found.owner == self.fleet.me) {
-            let released = self.fleet.state.release_lock(&found).await?;
-            debug!(released, "leader lock given back");
-        }
-        Ok(())
-    }
-}
-
-fn new_version() -> String {
-    uuid::Uuid::new_v4().to_string()
 }
 
 #[cfg(test)]

@@ -86,6 +86,46 @@ async fn our_own_name_on_the_lock_is_that_of_a_former_life() {
     let table = MemoryStore::new();
     table.take_lock(&lock_of("a", "1"), None).await.unwrap();
     assert_eq!(Side::of(&table, "a").until_leading().await, Duration::ZERO);
+    let (former, current) = (table.lock().await.unwrap().unwrap(), lock_of("a", "2"));
+    assert!(table.take_lock(&current, Some(&former.version)).await.unwrap());
+    table.faults().next(Operation::TakeLock, 1, Fault::LostRequest);
+    assert_eq!(Side::of(&table, "a").until_leading().await, RETRY, "a take that fails is tried again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_that_a_namesake_took_is_lost_and_stays_with_it() {
+    let table = MemoryStore::new();
+    let mut a = Side::of(&table, "a");
+    a.until_leading().await;
+    let mut namesake = Side::of(&beside(&table), "a");
+    assert_eq!(namesake.until_leading().await, Duration::ZERO, "it cannot know that the first one lives");
+    sleep(HEARTBEAT + SECOND).await;
+    assert!(!a.leads());
+    for _ in 0..10 {
+        sleep(HEARTBEAT).await;
+        assert!(namesake.leads() && !a.leads(), "one leads");
+    }
+    a.stop().await.release().await;
+    assert!(table.lock().await.unwrap().is_some(), "leaving does not touch the lock of a namesake");
+    sleep(HEARTBEAT + SECOND).await;
+    assert!(namesake.leads());
+    namesake.stop().await.release().await;
+    assert_eq!(owner(&table).await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_leaves_does_not_release_the_lock_that_its_successor_with_its_name_has_just_taken() {
+    let table = MemoryStore::new();
+    let mut a = Side::of(&table, "a");
+    a.until_leading().await;
+    let mut a = a.stop().await; // it leaves, and its children take their time
+    let mut successor = Side::of(&beside(&table), "a");
+    successor.until_leading().await;
+    a.step_down().await;
+    a.release().await;
+    sleep(HEARTBEAT * 2).await;
+    assert!(successor.leads());
+    assert_eq!(owner(&table).await.as_deref(), Some("a"));
 }
 
 #[tokio::test(start_paused = true)]
