@@ -79,6 +79,17 @@ impl Heirs {
         self.will.send_replace(Will::Named(heirs));
     }
 
+    /// Ends the waiting for heirs that cannot be found: who was not named so far gets nothing.
+    pub fn wait_no_longer(&self) {
+        self.will.send_if_modified(|will| {
+            let is_sought = matches!(will, Will::Sought);
+            if is_sought {
+                *will = Will::Named(BTreeMap::new());
+            }
+            is_sought
+        });
+    }
+
     /// Who gets the lease, if anybody; waits a moment while that is being found out.
     pub async fn of(&self, shard: &ShardId) -> Option<WorkerId> {
         let mut will = self.will.subscribe();

@@ -1,9 +1,9 @@
 //! The looks of a worker that leaves: who gets its leases, and whether one was left behind.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::StreamExt;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
 
@@ -26,16 +26,17 @@ pub(super) struct Leave {
 }
 
 impl Leave {
-    /// Looks once; if the table cannot be read nobody is named, the leases go to nobody, and a leader gives them away.
+    /// Looks once; if the table cannot be read, who was named before stays so. If that is nobody the leases go to nobody,
+    /// and a leader gives them away.
     pub(super) async fn look(&self) {
         match timeout(LEAVING_LIMIT, self.try_look()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                warn!(error = %chain(&error), "no worker could be found that takes our leases over; a leader must");
-                self.holdings.heirs().name(BTreeMap::new());
+                warn!(error = %chain(&error), "our leases could not all be given to other workers; a leader must")
             }
-            Err(_) => self.holdings.heirs().name(BTreeMap::new()),
+            Err(_) => debug!("giving our leases to other workers takes long, looking again"),
         }
+        self.holdings.heirs().wait_no_longer();
     }
 
     /// The last look. We hold nothing any more, so it gives away whatever is left in our name, and tries on while that
@@ -55,7 +56,8 @@ impl Leave {
     async fn try_look(&self) -> Result<(), LeaseStoreError> {
         let rows = self.fleet.leases.list().await?;
         let gifts = self.name(&rows).into_iter().map(|(lease, heir)| self.give(lease, heir));
-        futures_util::stream::iter(gifts).buffer_unordered(WRITES_AT_ONCE).try_collect().await
+        let given: Vec<_> = futures_util::stream::iter(gifts).buffer_unordered(WRITES_AT_ONCE).collect().await;
+        given.into_iter().collect() // one that fails leaves the others alone
     }
 
     /// Names the workers that get our leases: those that could be given some when we last looked, by the same plan as a
@@ -88,21 +90,51 @@ impl Leave {
 
     /// Gives away a lease that names us though we do not hold it: a write of ours may have come through unseen, or a
     /// leader, or somebody else who leaves, may have given it to us while we were leaving. Its shard stands still, so
-    /// it must not wait for our children; nor may one that we gave to somebody who had gone.
-    async fn give(&self, lease: Lease, heir: Option<WorkerId>) -> Result<(), LeaseStoreError> {
-        let wanted_by = lease.checkpoint_owner.as_ref().and(lease.owner.clone());
+    /// it must not wait for our children; nor may one that we gave to somebody who had gone. Tries on while that can help,
+    /// so the caller sets the limit.
+    async fn give(&self, mut lease: Lease, heir: Option<WorkerId>) -> Result<(), LeaseStoreError> {
+        let mut failures = 0;
+        loop {
+            match self.try_give(&lease, heir.as_ref()).await {
+                Ok(None) => return Ok(()),
+                Ok(Some(row)) => lease = row,
+                Err(error) if error.is_transient() => {
+                    failures += 1;
+                    sleep(LEAVING_RETRY.jittered(failures)).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// One try; the row as it is if somebody changed it meanwhile and it still is to be given away.
+    async fn try_give(&self, lease: &Lease, heir: Option<&WorkerId>) -> Result<Option<Lease>, LeaseStoreError> {
+        let heirs = self.holdings.heirs();
+        let wanted_by = lease.checkpoint_owner.as_ref().and(lease.owner.as_ref());
         let heir = match wanted_by {
-            Some(next) if heir.is_none() || self.holdings.heirs().was_alive(&next) => Some(next),
+            Some(next) if heir.is_none() || heirs.was_alive(next) => Some(next),
             Some(_) | None => heir,
         };
         let written = match heir {
-            Some(heir) => self.fleet.leases.assign(&lease, &heir).await?,
-            None => self.fleet.leases.evict(&lease).await?,
+            Some(heir) => self.fleet.leases.assign(lease, heir).await?,
+            None => self.fleet.leases.evict(lease).await?,
         };
-        if let Written::Yes(row) = written {
-            debug!(shard = %row.shard, owner = ?row.owner, "gave away a lease that we did not hold");
-            self.holdings.heirs().gave(&row);
+        let seen = match written {
+            Written::Yes(row) => {
+                debug!(shard = %row.shard, owner = ?row.owner, "gave away a lease that we did not hold");
+                heirs.gave(&row);
+                return Ok(None);
+            }
+            Written::No(Some(row)) => Some(*row),
+            Written::No(None) => self.fleet.leases.get_now(&lease.shard).await?,
+        };
+        let Some(row) = seen else { return Ok(None) };
+        if row.actual_owner() == Some(&self.fleet.me) {
+            return Ok(Some(row)); // a handoff began or ended
         }
-        Ok(())
+        if heir.is_some_and(|heir| row.is_given_to(heir)) {
+            heirs.gave(&row); // by a try whose answer was lost
+        }
+        Ok(None)
     }
 }

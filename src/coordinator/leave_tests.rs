@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::testing::{F, NOW, beside, fleet, lease, load_row, row, worker};
+use super::testing::{F, NOW, beside, fleet, lease, load_row, row, shard, worker};
 use super::*;
 use crate::lease::memory::MemoryStore;
 use crate::lease::memory::faults::{Fault, Operation};
@@ -103,6 +103,76 @@ async fn nobody_waits_for_heirs_that_cannot_be_found() {
     table.faults().next(Operation::List, 1, Fault::Slow { before: F, after: F });
     leave(coordinator).await;
     assert!(table.snapshot().leases.iter().all(|lease| lease.owner.is_none()));
+}
+
+/// A worker `a` beside a worker `b` that could be given leases, after `a` was asked to stop: its children are busy, and it
+/// was given one more lease a moment ago.
+async fn leaving_beside_an_heir(table: &MemoryStore) -> Coordinator {
+    let (mut coordinator, _assignments) = settled(table).await;
+    beside(table).put_worker(&load_row("b")).await.unwrap();
+    coordinator.poke();
+    sleep(SECOND).await;
+    coordinator.withdraw().await;
+    table.put_lease(&lease(7, Some("a")));
+    coordinator
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gift_that_is_refused_for_load_is_tried_again_soon() {
+    for (fault, times) in [(Fault::Throttled, 4), (Fault::LostRequest, 4), (Fault::LostReply, 1), (Fault::SentTwice, 1)]
+    {
+        let table = MemoryStore::new();
+        let _coordinator = leaving_beside_an_heir(&table).await;
+        table.put_lease(&lease(8, Some("a")));
+        table.faults().next(Operation::Assign, times, fault);
+        let begin = Instant::now();
+        while [7, 8].iter().any(|number| row(&table, *number).owner != Some(worker("b"))) {
+            sleep(SECOND / 20).await;
+            assert!(begin.elapsed() < SECOND * 2, "{fault:?}");
+        }
+        assert_eq!((table.faults().calls(Operation::Evict), row(&table, 0).owner), (0, Some(worker("a"))));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_changes_while_it_is_given_is_given_as_it_is_then() {
+    // By the last look, which has no other after it.
+    let moved = |owner: &str, checkpoint_owner| {
+        let mut moved = lease(7, Some(owner));
+        moved.checkpoint_owner = checkpoint_owner;
+        moved
+    };
+    let table = [
+        // what becomes of the lease, who has it in the end
+        (moved("c", Some(worker("a"))), Some("c")), // a leader asks for it
+        (moved("c", None), Some("c")),              // it was taken
+        (moved("a", None), None),                   // nothing
+    ];
+    for (changed, expected) in table {
+        let table = MemoryStore::new();
+        let (mut coordinator, _assignments) = settled(&table).await;
+        coordinator.withdraw().await;
+        coordinator.left.cancel();
+        sleep(SECOND).await;
+        table.put_lease(&lease(7, Some("a")));
+        table.faults().next(Operation::Evict, 3, Fault::Slow { before: SECOND / 2, after: Duration::ZERO });
+        let looks = coordinator.leave_looks();
+        let change = async {
+            sleep(SECOND / 4).await;
+            table.put_lease(&changed);
+        };
+        tokio::join!(looks.last_look(), change);
+        assert_eq!((row(&table, 7).owner, row(&table, 7).checkpoint_owner), (expected.map(worker), None));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn heirs_that_were_named_stay_so_when_a_later_look_fails() {
+    let table = MemoryStore::new();
+    let coordinator = leaving_beside_an_heir(&table).await;
+    table.faults().next(Operation::List, 8, Fault::Throttled);
+    sleep(SECOND).await; // a look or two
+    assert_eq!(coordinator.holdings.heirs().of(&shard(0)).await, Some(worker("b")));
 }
 
 #[tokio::test(start_paused = true)]
