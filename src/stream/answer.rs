@@ -12,6 +12,7 @@ use crate::stream::ChildShard;
 use crate::stream::fetch::{Answer, Event};
 use crate::types::{HashKeyRange, ShardId};
 
+mod number;
 mod scan;
 mod stepwise;
 mod tolerate;

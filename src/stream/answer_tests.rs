@@ -1,4 +1,4 @@
-use super::scan::millis_of_seconds;
+use super::number::{millis_of_seconds, usual_seconds};
 use super::*;
 use base64_simd::STANDARD;
 use proptest::prelude::*;
@@ -16,6 +16,30 @@ fn only_tolerated(body: &str) -> Answer {
     let body = Bytes::from(body.to_owned());
     assert!(walk(&body).is_err(), "{body:?}");
     tolerate(&body).unwrap()
+}
+
+#[test]
+fn seconds_of_the_service_need_one_pass() {
+    for (text, read) in [
+        ("1.441215410867E9,", Some((1_441_215_410_867, 16))),
+        ("1441215410.867}", Some((1_441_215_410_867, 14))),
+        ("1.7E9,", Some((1_700_000_000_000, 5))),
+        ("1700000000,", Some((1_700_000_000_000, 10))),
+        ("1441215410.8679,", Some((1_441_215_410_867, 15))),
+        ("0,", Some((0, 1))),
+        ("1.7E9", None), // more may follow
+        ("01,", None),
+        ("1.,", None),
+        (".1,", None),
+        ("-1,", None),
+        ("1e9,", None),
+        ("1E,", None),
+        ("1.2.3,", None),
+        ("1234567890123456789,", None),
+        ("999999999999999999E9,", None),
+    ] {
+        assert_eq!(usual_seconds(text.as_bytes()), read, "{text}");
+    }
 }
 
 const ONE: &str = r#"{"Data":"aGk=","PartitionKey":"k","SequenceNumber":"49"}"#;
@@ -206,6 +230,45 @@ proptest! {
     fn no_garbage_makes_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let body = Bytes::from(bytes);
         let _ = (walk(&body), tolerate(&body));
+    }
+
+    #[test]
+    fn seconds_in_one_pass_are_those_of_the_general_way(
+        text in r"-?(0|[1-9][0-9]{0,12}|[0-9]{1,20})(\.[0-9]{0,9})?([eE][+-]?[0-9]{0,3})?", end in "[,}0-9. ]?",
+    ) {
+        let usual = usual_seconds(format!("{text}{end}").as_bytes());
+        if let Some((millis, length)) = usual {
+            prop_assert_eq!(length, text.len());
+            prop_assert_eq!(millis_of_seconds(&text), Some(millis));
+        }
+        let body = Bytes::from(format!(
+            r#"{{"Records":[{{"ApproximateArrivalTimestamp":{text},"Data":"","SequenceNumber":"1"}}]}}"#
+        ));
+        if let Ok(answer) = walk(&body) {
+            prop_assert_eq!(&tolerate(&body).unwrap().records[0].sequence, &answer.records[0].sequence);
+            prop_assert_eq!(answer.records[0].arrival_millis, millis_of_seconds(&text));
+        }
+    }
+
+    #[test]
+    fn members_are_read_in_any_order_and_with_blanks(
+        blanks in prop::collection::vec("[ \t\r\n]?", 16), order in Just(vec![0, 1, 2, 3]).prop_shuffle(),
+    ) {
+        let members = [
+            ["\"Data\"", "\"aGk=\""],
+            ["\"PartitionKey\"", "\"k\\u00e4\""],
+            ["\"Sequence\\u004eumber\"", "\"17\""],
+            ["\"ApproximateArrivalTimestamp\"", "1.7E9"],
+        ];
+        let member = |index: usize| {
+            let ([name, value], at) = (members[index], index * 4);
+            format!("{}{name}{}:{}{value}{}", blanks[at], blanks[at + 1], blanks[at + 2], blanks[at + 3])
+        };
+        let text: Vec<String> = order.into_iter().map(member).collect();
+        let body = Bytes::from(format!("{{\"Records\":[{{{}}}]}}", text.join(",")));
+        let answer = walk(&body).unwrap();
+        prop_assert_eq!(&answer, &tolerate(&body).unwrap());
+        prop_assert_eq!(answer.records[0].arrival_millis, Some(1_700_000_000_000));
     }
 
     #[test]

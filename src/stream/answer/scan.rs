@@ -8,6 +8,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::number::{length_of_number, millis_of_seconds, usual_seconds};
 use super::{NotUnderstood, plain_record};
 use crate::record::{Record, Text};
 
@@ -40,11 +41,13 @@ impl<'a> Walk<'a> {
         self.body.get(self.at..).unwrap_or_default()
     }
 
+    #[inline]
     fn blanks(&mut self) {
         self.at += self.rest().iter().take_while(|b| matches!(b, b' ' | b'\t' | b'\n' | b'\r')).count();
     }
 
     /// Goes past `byte` and the blanks before it, if it comes next.
+    #[inline]
     fn goes_past(&mut self, byte: u8) -> bool {
         self.blanks();
         let comes = self.rest().first() == Some(&byte);
@@ -52,6 +55,7 @@ impl<'a> Walk<'a> {
         comes
     }
 
+    #[inline]
     pub(super) fn must_pass(&mut self, byte: u8) -> Result<(), NotUnderstood> {
         if self.goes_past(byte) { Ok(()) } else { self.lost() }
     }
@@ -76,25 +80,7 @@ impl<'a> Walk<'a> {
         if self.is_at_end() { Ok(()) } else { self.lost() }
     }
 
-    /// Goes through an object; `each` gets a member's name and must go past its value.
-    fn members(
-        &mut self,
-        mut each: impl FnMut(&mut Self, &[u8]) -> Result<(), NotUnderstood>,
-    ) -> Result<(), NotUnderstood> {
-        self.must_pass(b'{')?;
-        if self.goes_past(b'}') {
-            return Ok(());
-        }
-        loop {
-            let name = self.name()?;
-            self.must_pass(b':')?;
-            each(self, &name)?;
-            if self.either(b',', b'}')? == b'}' {
-                return Ok(());
-            }
-        }
-    }
-
+    #[inline]
     pub(super) fn unless_null<T>(
         &mut self,
         read: impl FnOnce(&mut Self) -> Result<T, NotUnderstood>,
@@ -120,14 +106,59 @@ impl<'a> Walk<'a> {
     pub(super) fn name(&mut self) -> Result<Cow<'a, [u8]>, NotUnderstood> {
         self.blanks();
         if let Some(inside) = self.rest().strip_prefix(b"\"") {
-            let is_plain = |byte: &&u8| matches!(byte, 0x20..=0x7e) && !matches!(byte, b'"' | b'\\');
-            let length = inside.iter().take_while(is_plain).count();
+            let length = plain_length(inside);
             if inside.get(length) == Some(&b'"') {
                 self.at += length + 2;
                 return Ok(Cow::Borrowed(&inside[..length]));
             }
         }
         self.string().map(|name| Cow::Owned(name.as_bytes().to_vec()))
+    }
+
+    /// Goes past the name of a record's member and the colon behind it.
+    fn member(&mut self) -> Result<Member, NotUnderstood> {
+        let rest = self.rest();
+        // as the service writes them; each comparison is a few instructions without a call
+        let (length, member) = if rest.starts_with(b"\"Data\":") {
+            (7, Member::Data)
+        } else if rest.starts_with(b"\"PartitionKey\":") {
+            (15, Member::PartitionKey)
+        } else if rest.starts_with(b"\"SequenceNumber\":") {
+            (17, Member::SequenceNumber)
+        } else if rest.starts_with(b"\"ApproximateArrivalTimestamp\":") {
+            (30, Member::Arrival)
+        } else {
+            return self.odd_member();
+        };
+        self.at += length;
+        Ok(member)
+    }
+
+    /// [`member`](Self::member) in any form.
+    #[cold]
+    fn odd_member(&mut self) -> Result<Member, NotUnderstood> {
+        let name = self.name()?;
+        self.must_pass(b':')?;
+        Ok(match name.as_ref() {
+            b"Data" => Member::Data,
+            b"PartitionKey" => Member::PartitionKey,
+            b"SequenceNumber" => Member::SequenceNumber,
+            b"ApproximateArrivalTimestamp" => Member::Arrival,
+            _ => Member::Other,
+        })
+    }
+
+    /// [`string`](Self::string), quick for what is mostly short and plain.
+    fn key(&mut self) -> Result<Text, NotUnderstood> {
+        if let Some(inside) = self.rest().strip_prefix(b"\"") {
+            let length = plain_length(inside);
+            if inside.get(length) == Some(&b'"') {
+                let place = self.at + 1..self.at + 1 + length;
+                self.at = place.end + 1;
+                return Text::from_utf8(self.body.slice(place)).or_else(|_| self.lost());
+            }
+        }
+        self.string()
     }
 
     /// A string: a slice of the body, or a copy if it has escapes.
@@ -184,7 +215,7 @@ impl<'a> Walk<'a> {
     fn number(&mut self) -> Result<&'a str, NotUnderstood> {
         self.blanks();
         let rest = self.rest();
-        let Some(length) = number_length(rest) else { return self.lost() };
+        let Some(length) = length_of_number(rest) else { return self.lost() };
         let text = std::str::from_utf8(&rest[..length]).or_else(|_| self.lost())?;
         self.at += length;
         Ok(text)
@@ -195,6 +226,10 @@ impl<'a> Walk<'a> {
     }
 
     fn seconds_as_millis(&mut self) -> Result<i64, NotUnderstood> {
+        if let Some((millis, length)) = usual_seconds(self.rest()) {
+            self.at += length;
+            return Ok(millis);
+        }
         let text = self.number()?;
         millis_of_seconds(text).map_or_else(|| self.lost(), Ok)
     }
@@ -221,16 +256,18 @@ impl<'a> Walk<'a> {
 
     pub(super) fn record(&mut self) -> Result<Record, NotUnderstood> {
         let (mut data, mut partition_key, mut sequence, mut arrival_millis) = (None, None, None, None);
-        self.members(|walk, name| {
-            match name {
-                b"Data" => data = Some(walk.base64()?),
-                b"PartitionKey" => partition_key = walk.unless_null(Walk::string)?,
-                b"SequenceNumber" => sequence = Some(walk.digits()?),
-                b"ApproximateArrivalTimestamp" => arrival_millis = walk.unless_null(Walk::seconds_as_millis)?,
-                _ => walk.skip()?,
+        self.must_pass(b'{')?;
+        let mut goes_on = !self.goes_past(b'}');
+        while goes_on {
+            match self.member()? {
+                Member::Data => data = Some(self.base64()?),
+                Member::PartitionKey => partition_key = self.unless_null(Walk::key)?,
+                Member::SequenceNumber => sequence = Some(self.digits()?),
+                Member::Arrival => arrival_millis = self.unless_null(Walk::seconds_as_millis)?,
+                Member::Other => self.skip()?,
             }
-            Ok(())
-        })?;
+            goes_on = self.either(b',', b'}')? == b',';
+        }
         let partition_key = partition_key.unwrap_or_else(|| Text::from("")); // the model lets it be absent
         match (data, sequence) {
             (Some(data), Some(sequence)) => Ok(plain_record(data, partition_key, sequence, arrival_millis)),
@@ -239,50 +276,25 @@ impl<'a> Walk<'a> {
     }
 }
 
+/// A member of a record.
+enum Member {
+    Data,
+    PartitionKey,
+    SequenceNumber,
+    Arrival,
+    Other,
+}
+
+/// How many characters come first that stand for themselves and are ASCII.
+#[inline]
+fn plain_length(text: &[u8]) -> usize {
+    let is_plain = |byte: &&u8| matches!(byte, 0x20..=0x7e) && !matches!(byte, b'"' | b'\\');
+    text.iter().take_while(is_plain).count()
+}
+
 /// The inside of a string.
 enum Inside {
     /// Where it is; it has no escapes, and is UTF-8 if somebody finds it so.
     Plain(Range<usize>),
     Unescaped(String),
-}
-
-/// How long the number is that comes first, if one does and nothing behind it could belong to it.
-fn number_length(bytes: &[u8]) -> Option<usize> {
-    let digits = |from: usize| bytes[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let mut at = usize::from(bytes.first() == Some(&b'-'));
-    at += match (bytes.get(at), digits(at)) {
-        (_, 0) => return None,
-        (Some(b'0'), 2..) => return None,
-        (_, whole) => whole,
-    };
-    if bytes.get(at) == Some(&b'.') {
-        at += 1 + Some(digits(at + 1)).filter(|fraction| *fraction > 0)?;
-    }
-    if matches!(bytes.get(at), Some(b'e' | b'E')) {
-        at += 1 + usize::from(matches!(bytes.get(at + 1), Some(b'+' | b'-')));
-        at += Some(digits(at)).filter(|exponent| *exponent > 0)?;
-    }
-    Some(at)
-}
-
-/// Seconds as JSON writes them, with fraction or exponent or both, in milliseconds; what is smaller is cut off.
-///
-/// By the digits, because a float shows some milliseconds as just below themselves.
-pub(super) fn millis_of_seconds(text: &str) -> Option<i64> {
-    let (negative, text) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
-    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok().filter(|e| e.abs() < 1_000)?),
-        None => (text, 0),
-    };
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let wanted = i32::try_from(whole.len()).ok()? + exponent + 3; // digits before the point once in milliseconds
-    let wanted = usize::try_from(wanted).unwrap_or(0);
-    let mut millis = 0_i64;
-    for byte in whole.bytes().chain(fraction.bytes()).take(wanted) {
-        millis = millis.checked_mul(10)?.checked_add(i64::from(char::from(byte).to_digit(10)?))?;
-    }
-    for _ in (whole.len() + fraction.len())..wanted {
-        millis = millis.checked_mul(10)?;
-    }
-    Some(if negative { -millis } else { millis })
 }

@@ -4,7 +4,7 @@ use base64_simd::STANDARD;
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::scan::millis_of_seconds;
+use super::number::millis_of_seconds;
 use super::{Malformed, WireChild, child_shards, event, footprint, plain_record};
 use crate::record::Record;
 use crate::stream::fetch::{Answer, Event};
