@@ -7,6 +7,9 @@ use bytes::Bytes;
 
 use crate::types::{ExtendedSequenceNumber, SequenceNumber};
 
+pub use data::Data;
+
+mod data;
 pub mod deaggregate;
 mod digest;
 pub mod proto;
@@ -24,12 +27,6 @@ impl Text {
     pub fn from_utf8(bytes: Bytes) -> Result<Self, std::str::Utf8Error> {
         std::str::from_utf8(&bytes)?;
         Ok(Self(bytes))
-    }
-
-    /// Takes the bytes if they are standard base64 with padding.
-    #[must_use]
-    pub fn from_base64(bytes: Bytes) -> Option<Self> {
-        base64_simd::STANDARD.check(&bytes).is_ok().then(|| Self(bytes)) // which is ASCII
     }
 
     /// Takes the bytes if they are decimal digits, one at least.
@@ -76,8 +73,8 @@ impl std::fmt::Debug for Text {
 /// `sub` and `aggregated` are 0 and `false` until [`deaggregate`] has opened an aggregate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Standard base64 with padding, ready for the child; holds no character that JSON must escape.
-    pub data: Text,
+    /// The data.
+    pub data: Data,
     /// The partition key, without JSON escapes.
     pub partition_key: Text,
     /// Decimal digits.
@@ -104,12 +101,6 @@ impl Record {
     /// Length of the data in bytes once decoded.
     #[must_use]
     pub fn data_len(&self) -> usize {
-        let text = self.data.as_bytes();
-        let padding = match text {
-            [.., b'=', b'='] => 2,
-            [.., b'='] => 1,
-            _ => 0,
-        };
-        (text.len() / 4 * 3).saturating_sub(padding)
+        self.data.decoded_len()
     }
 }

@@ -116,7 +116,7 @@ mod tests {
 
     fn record(data: &str) -> Record {
         Record {
-            data: Text::from_base64(data.to_owned().into()).unwrap(),
+            data: crate::record::Data::from_base64(data.to_owned().into()).unwrap(),
             partition_key: Text::from("k\"1"),
             sequence: Text::from("4968"),
             arrival_millis: Some(17),

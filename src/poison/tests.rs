@@ -7,7 +7,7 @@ const LIMIT: NonZeroU32 = NonZeroU32::new(3).unwrap();
 
 fn record(number: u64) -> Record {
     Record {
-        data: Text::from("aGk="),
+        data: "aGk=".into(),
         partition_key: Text::from("k"),
         sequence: Text::from((number + 1).to_string()),
         arrival_millis: None,

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use crate::record::digest::{Digest, LANES, digests};
 use crate::record::proto::{self, AggregatedRecord, UserRecord, low_half};
 use crate::record::utf8::java_text;
-use crate::record::{Record, Text};
+use crate::record::{Data, Record, Text};
 use crate::types::{Checkpoint, ExtendedSequenceNumber, HashKeyRange};
 
 const MAGIC: [u8; 4] = [0xf3, 0x89, 0x9a, 0xc2];
@@ -75,7 +75,7 @@ pub enum Reason {
 /// is kept.
 #[must_use]
 pub fn deaggregate(records: Vec<Record>, range: Option<HashKeyRange>, faults: &mut Vec<Fault>) -> Vec<Record> {
-    if !records.iter().any(may_be_aggregate) {
+    if !records.iter().any(|record| record.data.may_be_aggregate()) {
         return records;
     }
     let range = range.unwrap_or(HashKeyRange::WHOLE);
@@ -103,7 +103,7 @@ struct Group {
 
 impl Group {
     fn add(&mut self, record: Record) {
-        let payload = if may_be_aggregate(&record) { decode(&record).unwrap_or_default() } else { Vec::new() };
+        let payload = if record.data.may_be_aggregate() { decode(&record).unwrap_or_default() } else { Vec::new() };
         self.aggregates += usize::from(!payload.is_empty());
         self.bytes += payload.len();
         self.records.push(record);
@@ -131,12 +131,6 @@ impl Group {
             }
         }
     }
-}
-
-/// Whether the base64 begins as that of the magic does: its four bytes fix five characters and half of the sixth.
-fn may_be_aggregate(record: &Record) -> bool {
-    let data = record.data.as_bytes();
-    data.starts_with(b"84maw") && data.get(5).is_some_and(|sixth| (b'g'..=b'v').contains(sixth))
 }
 
 fn decode(record: &Record) -> Option<Vec<u8>> {
@@ -267,7 +261,7 @@ impl Pack {
         let text = |place: Range<usize>| Text::from_utf8(buffer.slice(place)).unwrap_or_else(|_| Text::from(""));
         let sequence = text(sequence);
         let record = |(sub, packed): (u64, Packed)| Record {
-            data: text(packed.data),
+            data: Data::trusted(text(packed.data)),
             partition_key: text(packed.partition_key),
             sequence: sequence.clone(),
             arrival_millis: outer.arrival_millis,
@@ -318,10 +312,14 @@ pub fn drop_done(records: &mut Vec<Record>, checkpoint: &Checkpoint) {
 
 /// Compares as numbers, without making a sequence number of each record's text.
 fn is_done(record: &Record, done: &ExtendedSequenceNumber) -> bool {
-    let digits = record.sequence.as_str().trim_start_matches('0');
-    let done_digits = done.sequence.as_str().trim_start_matches('0');
+    let digits = without_zeros(record.sequence.as_bytes());
+    let done_digits = without_zeros(done.sequence.as_str().as_bytes());
     let place = (digits.len(), digits, record.sub); // without leading zeros, longer is larger
     place <= (done_digits.len(), done_digits, done.sub)
+}
+
+fn without_zeros(digits: &[u8]) -> &[u8] {
+    &digits[digits.iter().take_while(|digit| **digit == b'0').count()..]
 }
 
 #[cfg(test)]

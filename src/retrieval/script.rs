@@ -165,7 +165,7 @@ impl EventFeed for ScriptedFeed {
 
 pub(crate) fn record(sequence: &str) -> Record {
     Record {
-        data: Text::from("ZGF0YQ=="),
+        data: "ZGF0YQ==".into(),
         partition_key: Text::from("key"),
         sequence: sequence.to_owned().into(),
         arrival_millis: None,

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use serde::Deserialize;
 
-use crate::record::{Record, Text};
+use crate::record::{Data, Record, Text};
 use crate::stream::ChildShard;
 use crate::stream::fetch::{Answer, Event};
 use crate::types::{HashKeyRange, ShardId};
@@ -72,7 +72,7 @@ pub(crate) fn footprint(body: usize, records: &[Record]) -> usize {
     body + size_of_val(records)
 }
 
-pub(crate) fn plain_record(data: Text, partition_key: Text, sequence: Text, arrival_millis: Option<i64>) -> Record {
+pub(crate) fn plain_record(data: Data, partition_key: Text, sequence: Text, arrival_millis: Option<i64>) -> Record {
     Record { data, partition_key, sequence, arrival_millis, sub: 0, aggregated: false, explicit_hash_key: None }
 }
 

@@ -64,8 +64,8 @@ fn records_share_the_memory_of_the_answer() {
     let body = Bytes::from(format!(r#"{{"Records":[{ONE}]}}"#));
     let record = walk(&body).unwrap().records.remove(0);
     let whole = body.as_ptr_range();
-    for text in [&record.data, &record.partition_key, &record.sequence] {
-        assert!(whole.contains(&text.as_bytes().as_ptr()));
+    for text in [record.data.as_bytes(), record.partition_key.as_bytes(), record.sequence.as_bytes()] {
+        assert!(whole.contains(&text.as_ptr()));
     }
 }
 

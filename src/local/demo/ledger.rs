@@ -206,7 +206,7 @@ mod tests {
             put.iter().map(|n| Placed { shard: ShardId::new(SHARD), sequence: n.to_string().parse().unwrap() });
         ledger.note_put(placed.collect());
         let record = |n: &u32| Record {
-            data: Text::from(""),
+            data: "".into(),
             partition_key: Text::from("k"),
             sequence: Text::from(n.to_string()),
             arrival_millis: None,

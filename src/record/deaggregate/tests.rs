@@ -113,11 +113,11 @@ fn only_the_magic_makes_a_candidate() {
         for (at, fixed) in MAGIC.iter().enumerate() {
             let mut bytes = MAGIC;
             bytes[at] = first;
-            assert_eq!(may_be_aggregate(&plain(&bytes, "7")), first == *fixed, "{bytes:x?}");
+            assert_eq!(plain(&bytes, "7").data.may_be_aggregate(), first == *fixed, "{bytes:x?}");
         }
     }
-    assert!(!may_be_aggregate(&plain(&MAGIC[..3], "7")));
-    assert!(!may_be_aggregate(&plain(b"", "7")));
+    assert!(!plain(&MAGIC[..3], "7").data.may_be_aggregate());
+    assert!(!plain(b"", "7").data.may_be_aggregate());
 }
 
 #[test]

@@ -10,7 +10,7 @@ use serde::de::IgnoredAny;
 
 use super::number::{length_of_number, millis_of_seconds, usual_seconds};
 use super::{NotUnderstood, plain_record};
-use crate::record::{Record, Text};
+use crate::record::{Data, Record, Text};
 
 /// A place in the body.
 pub(super) struct Walk<'a> {
@@ -196,14 +196,14 @@ impl<'a> Walk<'a> {
     }
 
     /// A string of base64, checked, because it reaches the child as it is.
-    fn base64(&mut self) -> Result<Text, NotUnderstood> {
+    fn base64(&mut self) -> Result<Data, NotUnderstood> {
         let begin = self.at;
-        if let Some(text) = Text::from_base64(self.plain()?) {
-            return Ok(text);
+        if let Some(data) = Data::from_base64(self.plain()?) {
+            return Ok(data);
         }
         self.at = begin; // it may have escapes
         let text = self.string()?;
-        if STANDARD.check(text.as_bytes()).is_ok() { Ok(text) } else { self.lost() }
+        if STANDARD.check(text.as_bytes()).is_ok() { Ok(Data::trusted(text)) } else { self.lost() }
     }
 
     fn digits(&mut self) -> Result<Text, NotUnderstood> {

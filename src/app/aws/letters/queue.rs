@@ -116,7 +116,7 @@ mod tests {
     fn only_a_fifo_queue_is_told_group_and_identity() {
         let shard = ShardId::new("shardId-000000000007");
         let record = |number: &'static str| Record {
-            data: Text::from("aGk="),
+            data: "aGk=".into(),
             partition_key: Text::from("k"),
             sequence: Text::from(number),
             arrival_millis: None,
