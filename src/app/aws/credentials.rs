@@ -1,5 +1,6 @@
 //! Credentials, as the keys of the properties file name them. A secret never appears in a log or an error.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -7,6 +8,7 @@ use aws_config::meta::credentials::CredentialsProviderChain;
 use aws_config::provider_config::ProviderConfig;
 use aws_config::{Region, SdkConfig};
 use aws_credential_types::Credentials;
+use aws_credential_types::provider::future::ProvideCredentials as Provided;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_runtime::env_config::file::{EnvConfigFileKind, EnvConfigFiles};
 
@@ -117,8 +119,9 @@ async fn add(
             chain.or_else("environment", aws_config::environment::EnvironmentVariableCredentialsProvider::new())
         }
         CredentialsProvider::WebIdentity => {
+            let remote = source.remote();
             let provider = aws_config::web_identity_token::WebIdentityTokenCredentialsProvider::builder();
-            chain.or_else("web identity", provider.configure(&source.remote()).build())
+            chain.or_else("web identity", WhenAsked::new(move || provider.configure(&remote).build()))
         }
         CredentialsProvider::Profile(name) => {
             let mut provider = aws_config::profile::ProfileFileCredentialsProvider::builder();
@@ -186,16 +189,41 @@ pub(super) fn profile_files(around: &Surroundings) -> EnvConfigFiles {
     files.build()
 }
 
+/// A provider that is made when it is first asked: one with a client of its own reads and checks all certificate
+/// authorities when it is made, and is mostly not asked.
+struct WhenAsked<P>(LazyLock<P, Box<dyn FnOnce() -> P + Send>>);
+
+impl<P> WhenAsked<P> {
+    fn new(make: impl FnOnce() -> P + Send + 'static) -> Self {
+        Self(LazyLock::new(Box::new(make)))
+    }
+}
+
+impl<P> std::fmt::Debug for WhenAsked<P> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("WhenAsked")
+    }
+}
+
+impl<P: ProvideCredentials> ProvideCredentials for WhenAsked<P> {
+    fn provide_credentials<'a>(&'a self) -> Provided<'a>
+    where
+        Self: 'a,
+    {
+        self.0.provide_credentials()
+    }
+}
+
 /// Yields nothing; the beginning of every chain.
 #[derive(Debug)]
 struct NoCredentials;
 
 impl ProvideCredentials for NoCredentials {
-    fn provide_credentials<'a>(&'a self) -> aws_credential_types::provider::future::ProvideCredentials<'a>
+    fn provide_credentials<'a>(&'a self) -> Provided<'a>
     where
         Self: 'a,
     {
         let nothing = aws_credential_types::provider::error::CredentialsError::not_loaded("no provider was asked");
-        aws_credential_types::provider::future::ProvideCredentials::ready(Err(nothing))
+        Provided::ready(Err(nothing))
     }
 }
