@@ -29,7 +29,7 @@ use crate::types::WorkerId;
 
 mod duties;
 mod give;
-mod watch;
+pub(super) mod watch;
 
 /// A lock that has not moved for this long missed a heartbeat (they come every 30 s).
 const LOCK_SILENT: Duration = Duration::from_secs(40);

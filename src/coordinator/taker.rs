@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use futures_util::StreamExt;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, watch as channel};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -25,6 +25,7 @@ use crate::types::WorkerId;
 
 pub mod choose;
 pub mod election;
+mod watch;
 
 /// Added to the failover time; twice the sum is the time between two balancing looks
 /// (Source: KCL 3.x `DynamoDBLeaseCoordinator.takerIntervalMillis`).
@@ -44,7 +45,7 @@ pub struct Taker {
     holdings: Arc<Holdings>,
     poke: Arc<Notify>,
     /// Whether the shard list is ours to look after.
-    leads: watch::Sender<bool>,
+    leads: channel::Sender<bool>,
     seen: Sightings,
     audit: Audit,
     next_audit: Instant,
@@ -58,7 +59,7 @@ pub struct Taker {
 impl Taker {
     /// Has seen nothing yet. `poke` asks for a look at once; `leads` is told whether this worker leads.
     #[must_use]
-    pub fn new(fleet: Fleet, holdings: Arc<Holdings>, poke: Arc<Notify>, leads: watch::Sender<bool>) -> Self {
+    pub fn new(fleet: Fleet, holdings: Arc<Holdings>, poke: Arc<Notify>, leads: channel::Sender<bool>) -> Self {
         let now = Instant::now();
         Self {
             fleet,
@@ -132,7 +133,7 @@ impl Taker {
         if leading {
             self.audit(&rows.leases, now).await?;
         }
-        let pause = self.pause(&rows.leases, Instant::now());
+        let pause = self.pause(&rows.leases, scan_took, Instant::now());
         Ok(if failed { pause.min(LOOK_AGAIN) } else { pause })
     }
 
@@ -198,8 +199,8 @@ impl Taker {
         Ok(())
     }
 
-    /// Until it is time to balance, or a lease of somebody else's would have expired.
-    fn pause(&self, leases: &[Lease], now: Instant) -> Duration {
+    /// Until it is time to balance, or to watch the others, or a lease of somebody else's would have expired.
+    fn pause(&self, leases: &[Lease], scan: Duration, now: Instant) -> Duration {
         let failover_time = self.fleet.config.failover_time;
         let until_due = self.due.saturating_duration_since(now);
         if leases.is_empty() {
@@ -209,7 +210,11 @@ impl Taker {
         let ages = others.filter_map(|lease| self.seen.age(lease, now));
         let limits = [failover_time, failover_time * VERY_OLD];
         let waits = ages.flat_map(|age| limits.map(|limit| (limit + MARGIN).checked_sub(age)));
-        waits.flatten().filter(|wait| !wait.is_zero()).min().map_or(until_due, |wait| wait.min(until_due))
+        let expires = waits.flatten().filter(|wait| !wait.is_zero()).min();
+        let is_kept = |lease: &&Lease| self.seen.age(lease, now).is_some_and(|age| age <= failover_time);
+        let living = leases.iter().filter(is_kept).filter_map(|lease| lease.owner.as_ref()).collect();
+        let watched = watch::pause(&self.fleet.me, &living, leases.len(), failover_time, scan);
+        [expires, watched].into_iter().flatten().fold(until_due, Duration::min)
     }
 }
 

@@ -78,14 +78,27 @@ pub(super) struct Scene {
     pub(super) interval: Duration,
 }
 
+/// Shortest time between two scans that take so long.
+fn affordable(scan: Duration) -> Duration {
+    scan * (SCAN_SHARE - 1)
+}
+
+/// Time between two looks of those who shall see a death within a second of the failover time.
+pub(in crate::coordinator) fn closely(failover_time: Duration, scan: Duration) -> Duration {
+    (failover_time * CLOSEST_PERCENT / 100).clamp(SHORTEST, CLOSEST).max(affordable(scan)).min(failover_time)
+}
+
+/// Time between two looks of the one that takes their place should both die.
+pub(in crate::coordinator) fn now_and_then(failover_time: Duration, scan: Duration) -> Duration {
+    (failover_time / 4).max(affordable(scan)).min(failover_time)
+}
+
 /// The time until the next look.
 pub(super) fn pause(scene: &Scene) -> Duration {
     let watches = matches!(scene.role, Role::Leader | Role::Successor | Role::Second);
-    let affordable = scene.scan * (SCAN_SHARE - 1);
-    let closely =
-        (scene.failover_time * CLOSEST_PERCENT / 100).clamp(SHORTEST, CLOSEST).max(affordable).min(scene.failover_time);
+    let closely = closely(scene.failover_time, scene.scan);
     let rest = scene.failover_time.min(scene.interval);
-    let now_and_then = (scene.failover_time / 4).max(affordable).min(rest);
+    let now_and_then = now_and_then(scene.failover_time, scene.scan).min(rest);
     let mut pause = match scene.role {
         Role::Leader | Role::Successor | Role::Second if scene.others_hold => closely,
         Role::Third if scene.others_hold => now_and_then,
@@ -100,7 +113,7 @@ pub(super) fn pause(scene: &Scene) -> Duration {
     pause = pause.max(SHORTEST);
     // Where all is well every lease has moved since the last look, and this is no sooner than the next.
     if let Some(expiry) = scene.until_expiry {
-        pause = pause.min((expiry + MARGIN).max(SPACING).max(affordable));
+        pause = pause.min((expiry + MARGIN).max(SPACING).max(affordable(scene.scan)));
     }
     pause
 }
