@@ -157,9 +157,6 @@ fn signed_or_null(line: &mut Vec<u8>, value: Option<i64>) {
 }
 
 fn unsigned(line: &mut Vec<u8>, mut value: u64) {
-    if value == 0 {
-        return line.push(b'0'); // the sub-sequence number of each record that was no aggregate
-    }
     let mut digits = [b'0'; 20]; // u64::MAX has 20 digits
     let mut begin = digits.len() - 1;
     loop {
@@ -177,19 +174,11 @@ fn must_escape(byte: u8) -> bool {
     byte < 0x20 || byte == b'"' || byte == b'\\'
 }
 
-/// Sixteen bytes at a time, for which the compiler needs no loop; texts with escapes are rare.
-fn has_escapes(value: &[u8]) -> bool {
-    let any = |bytes: &[u8]| bytes.iter().fold(false, |found, byte| found | must_escape(*byte));
-    let (blocks, rest) = value.as_chunks::<16>();
-    // of a long text the last bytes are looked at once more
-    let rest = value.last_chunk::<16>().map_or_else(|| any(rest), |last| any(last));
-    blocks.iter().fold(rest, |found, block| found | any(block))
-}
-
 /// Writes UTF-8 as a JSON string.
 fn text(line: &mut Vec<u8>, value: &[u8]) {
     line.push(b'"');
-    if has_escapes(value) {
+    // without an early exit the compiler checks many bytes at a time, and texts with escapes are rare
+    if value.iter().fold(false, |found, byte| found | must_escape(*byte)) {
         value.iter().for_each(|byte| escaped(line, *byte));
     } else {
         line.extend_from_slice(value);
