@@ -47,6 +47,7 @@ pub mod locate;
 pub mod migration;
 pub mod migrator;
 pub mod renew;
+pub mod ring;
 pub mod rounds;
 pub mod start;
 pub mod stats;

@@ -6,9 +6,12 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use crate::coordinator::Fleet;
-use crate::coordinator::tree::{Inconsistent, first_hole, first_leases, missing_leases};
+use crate::coordinator::renew::chain;
+use crate::coordinator::ring::{Hole, first_hole, storable};
+use crate::coordinator::tree::{Inconsistent, first_leases, missing_leases};
 use crate::lease::{Lease, LeaseStoreError};
 use crate::stream::{ShardFilter, StreamError};
+use crate::types::HashKeyRange;
 
 /// Looks at the shard list that may find a hole before that is an error (Source: LEASES.md section 7.1).
 const HOLE_TRIES: u32 = 3;
@@ -73,10 +76,10 @@ pub async fn create_first(fleet: &Fleet) -> Result<bool, SyncError> {
     let leases = loop {
         tries += 1;
         let shards = fleet.catalog.list_shards(ShardFilter::At(fleet.initial)).await?;
-        match first_leases(&shards, fleet.initial) {
+        match first_leases(&shards, fleet.initial, fleet.config.ignore_unexpected_child_shards) {
             Ok(leases) => break leases,
-            Err(error) if tries == HOLE_TRIES => return Err(error.into()),
-            Err(_) => sleep(HOLE_WAIT).await,
+            Err(Inconsistent::Ring(_)) if tries < HOLE_TRIES => sleep(HOLE_WAIT).await,
+            Err(error) => return Err(error.into()),
         }
     };
     if !fleet.leases.list().await?.leases.is_empty() {
@@ -95,11 +98,6 @@ pub async fn create_missing(fleet: &Fleet, have: &[Lease]) -> Result<usize, Sync
     let shards = fleet.catalog.list_shards(ShardFilter::All).await?;
     let missing = missing_leases(&shards, have, fleet.initial, fleet.config.ignore_unexpected_child_shards)?;
     create(fleet, &missing).await?;
-    for lease in have.iter().filter(|lease| lease.hash_range.is_none()) {
-        if let Some(shard) = shards.iter().find(|shard| shard.id == lease.shard) {
-            fleet.leases.fill_hash_range(&lease.shard, shard.hash_range).await?;
-        }
-    }
     if !missing.is_empty() {
         info!(leases = missing.len(), "created leases that were missing");
     }
@@ -113,72 +111,102 @@ async fn create(fleet: &Fleet, leases: &[Lease]) -> Result<(), LeaseStoreError> 
     Ok(())
 }
 
-/// Counts how often in a row the unfinished leases left a hole in the ring. Pure.
+/// Looks whether the unfinished ones of `have` cover the ring, and creates what is missing once that is certain; how many
+/// leases are new.
+///
+/// # Errors
+/// As [`create_missing`].
+pub async fn audit_ring(fleet: &Fleet, audit: &mut Audit, have: &[Lease]) -> Result<usize, SyncError> {
+    let ranges = unfinished_ranges(fleet, have).await?;
+    if audit.must_repair(ranges) { create_missing(fleet, have).await } else { Ok(0) }
+}
+
+/// The ranges of what is to be read. Where a row has none, as the first versions of 2.x wrote it, it is taken from the
+/// list of shards and filled in; a shard that is not listed any more counts for nothing.
+///
+/// Source: KCL 3.x `PeriodicShardSyncManager.fillWithHashRangesIfRequired`.
+async fn unfinished_ranges(fleet: &Fleet, have: &[Lease]) -> Result<Vec<HashKeyRange>, SyncError> {
+    let unfinished = || have.iter().filter(|lease| !lease.is_finished());
+    let mut ranges: Vec<HashKeyRange> = unfinished().filter_map(|lease| lease.hash_range).collect();
+    if unfinished().all(|lease| lease.hash_range.is_some()) {
+        return Ok(ranges);
+    }
+    let shards = fleet.catalog.list_shards(ShardFilter::All).await?;
+    for lease in unfinished().filter(|lease| lease.hash_range.is_none()) {
+        let Some(shard) = shards.iter().find(|shard| shard.id == lease.shard) else { continue };
+        ranges.push(shard.hash_range);
+        let Some(range) = storable(shard.hash_range) else { continue };
+        if let Err(error) = fleet.leases.fill_hash_range(&lease.shard, range).await {
+            warn!(shard = %lease.shard, error = %chain(&error), "the hash range could not be filled in, trying later");
+        }
+    }
+    Ok(ranges)
+}
+
+/// Counts how often in a row the unfinished leases left the same hole in the ring. Pure.
 ///
 /// Source: KCL 3.x `PeriodicShardSyncManager`: one sighting may be a scan between two writes.
 #[derive(Debug, Default)]
 pub struct Audit {
-    holes: u32,
+    last: Option<Hole>,
+    sightings: u32,
 }
 
-/// Sightings of a hole before leases are created for it.
+/// Sightings of a hole from which leases are created for it, at each audit until it is gone.
 const HOLE_CONFIDENCE: u32 = 3;
 
 impl Audit {
-    /// Takes in one scan; says whether leases must be created now.
-    pub fn must_repair(&mut self, leases: &[Lease]) -> bool {
-        if leases.iter().any(|lease| lease.hash_range.is_none()) {
-            return true; // old rows: the ranges are filled in first
-        }
-        let unfinished = leases.iter().filter(|lease| !lease.is_finished());
-        match first_hole(unfinished.filter_map(|lease| lease.hash_range)) {
-            None => self.holes = 0,
-            Some(hole) => {
-                self.holes += 1;
-                warn!(from = %hole.start, to = %hole.end, seen = self.holes, "no lease covers some hash keys");
-            }
-        }
-        if self.holes < HOLE_CONFIDENCE {
+    /// Takes in the ranges of one scan's unfinished leases; says whether leases must be created now.
+    pub fn must_repair(&mut self, ranges: impl IntoIterator<Item = HashKeyRange>) -> bool {
+        let Some(hole) = first_hole(ranges) else {
+            *self = Self::default();
             return false;
-        }
-        self.holes = 0;
-        true
+        };
+        let is_same = self.last.is_some_and(|last| last.between == hole.between);
+        self.sightings = if is_same { self.sightings.saturating_add(1) } else { 1 };
+        self.last = Some(hole);
+        warn!(from = %hole.gap.start, to = %hole.gap.end, seen = self.sightings, "no lease covers some hash keys");
+        self.sightings >= HOLE_CONFIDENCE
     }
 }
 
 #[cfg(test)]
+mod beside;
+
+#[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{Checkpoint, HashKeyRange, ShardId};
+    use crate::coordinator::testing::{fleet, lease, row};
+    use crate::lease::memory::MemoryStore;
+    use crate::types::Checkpoint;
 
-    fn lease(number: u128, start: u128, end: u128) -> Lease {
-        let mut lease = Lease::new(ShardId::new(format!("shardId-{number:012}")), Checkpoint::TrimHorizon);
-        lease.hash_range = Some(HashKeyRange { start, end });
-        lease
+    fn range(start: u128, end: u128) -> HashKeyRange {
+        HashKeyRange { start, end }
     }
 
     #[test]
-    fn only_the_third_sighting_of_a_hole_in_a_row_is_repaired() {
+    fn a_hole_is_repaired_from_its_third_sighting_in_a_row() {
         let mut audit = Audit::default();
-        let (whole, holed) = ([lease(0, 0, u128::MAX)], [lease(0, 1, u128::MAX)]);
-        let seen = [&holed, &holed, &whole, &holed, &holed, &holed, &holed];
-        let repairs: Vec<bool> = seen.iter().map(|leases| audit.must_repair(*leases)).collect();
-        assert_eq!(repairs, [false, false, false, false, false, true, false]);
+        let (whole, holed, other) = (range(0, u128::MAX), range(1, u128::MAX), range(2, u128::MAX));
+        let seen = [holed, holed, whole, holed, holed, other, holed, holed, holed, holed, whole, holed];
+        let repairs = seen.map(|range| audit.must_repair([range]));
+        assert_eq!(repairs, [false, false, false, false, false, false, false, false, true, true, false, false]);
     }
 
-    #[test]
-    fn finished_leases_cover_nothing() {
-        let mut parent = lease(0, 0, u128::MAX);
-        parent.checkpoint = Checkpoint::ShardEnd;
+    #[tokio::test(start_paused = true)]
+    async fn a_range_that_is_not_known_is_filled_in_and_finished_leases_cover_nothing() {
+        let table = MemoryStore::new();
+        let fleet = fleet(&table, "a");
+        let shards = fleet.catalog.list_shards(ShardFilter::All).await.unwrap();
+        let mut leases = [lease(0, None), lease(1, None), lease(2, None)];
+        leases[1].checkpoint = Checkpoint::ShardEnd;
+        leases[1].hash_range = Some(shards[1].hash_range);
+        leases[2].checkpoint = Checkpoint::ShardEnd;
+        leases.iter().for_each(|lease| table.put_lease(lease));
         let mut audit = Audit::default();
-        let leases = [parent, lease(1, 0, 5)];
-        assert_eq!([(); 3].map(|()| audit.must_repair(&leases)), [false, false, true]);
-    }
-
-    #[test]
-    fn leases_without_a_range_are_filled_in_at_once() {
-        let mut old = lease(0, 0, u128::MAX);
-        old.hash_range = None;
-        assert!(Audit::default().must_repair(&[old]));
+        assert_eq!(audit_ring(&fleet, &mut audit, &leases).await.unwrap(), 0);
+        assert_eq!(row(&table, 0).hash_range, Some(shards[0].hash_range));
+        assert_eq!(row(&table, 2).hash_range, None, "nobody asks for it");
+        assert_eq!(audit.last.map(|hole| hole.gap), Some(shards[1].hash_range));
     }
 }

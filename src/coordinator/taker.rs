@@ -16,7 +16,7 @@ use tracing::{debug, info, warn};
 use crate::backoff::Backoff;
 use crate::coordinator::held::Holdings;
 use crate::coordinator::renew::{Proof, chain};
-use crate::coordinator::sync::{AUDIT_INTERVAL, Audit, FIRST_AUDIT, FirstLeases, SyncError, create_missing};
+use crate::coordinator::sync::{AUDIT_INTERVAL, Audit, FIRST_AUDIT, FirstLeases, SyncError, audit_ring};
 use crate::coordinator::taker::choose::{Candidate, Occasion, Rules, Sightings, VERY_OLD, Why, choose};
 use crate::coordinator::taker::election::elected;
 use crate::coordinator::{Fleet, WRITES_AT_ONCE};
@@ -193,7 +193,7 @@ impl Taker {
             return Ok(());
         }
         self.next_audit = now + AUDIT_INTERVAL;
-        if self.audit.must_repair(leases) && create_missing(&self.fleet, leases).await? > 0 {
+        if audit_ring(&self.fleet, &mut self.audit, leases).await? > 0 {
             self.poke.notify_one();
         }
         Ok(())

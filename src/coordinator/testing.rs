@@ -12,6 +12,9 @@ use crate::lease::{Lease, WorkerRow};
 use crate::stream::memory::MemoryStream;
 use crate::types::{Checkpoint, EpochMillis, InitialPosition, LeaseCounter, ShardId, WorkerId};
 
+pub(crate) mod drawn;
+pub(crate) mod java;
+
 /// `failoverTimeMillis` of these tests.
 pub(crate) const F: Duration = Duration::from_secs(10);
 /// Some wall time.

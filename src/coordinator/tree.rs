@@ -4,66 +4,82 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use crate::coordinator::ring::{NotOnce, covers_once, storable};
 use crate::lease::Lease;
 use crate::stream::{ChildShard, Shard};
-use crate::types::{Checkpoint, HashKeyRange, InitialPosition, ShardId};
+use crate::types::{Checkpoint, InitialPosition, ShardId};
 
 /// Why a list of shards cannot be right, at least at this moment.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Inconsistent {
-    /// Some hash keys belong to no shard.
-    #[error("shards leave hash keys {from} to {to} uncovered; expected the list to cover all keys")]
-    Hole {
-        /// First key not covered.
-        from: u128,
-        /// Last key not covered.
-        to: u128,
-    },
-    /// A child is open although its parent is, too.
-    #[error("shard `{child}` is open although its parent `{parent}` is not closed")]
-    OpenChildOfOpenParent {
+    /// Some hash keys belong to no shard, or to two that were open at the same time.
+    #[error(transparent)]
+    Ring(#[from] NotOnce),
+    /// A shard has a child although it is open.
+    #[error("shard `{child}` is listed although its parent `{parent}` is not closed")]
+    ChildOfOpenParent {
         /// The child.
         child: ShardId,
         /// The parent.
         parent: ShardId,
     },
-}
-
-/// The first part of the ring that none of `ranges` covers. Overlaps are fine.
-#[must_use]
-pub fn first_hole(ranges: impl IntoIterator<Item = HashKeyRange>) -> Option<HashKeyRange> {
-    let mut ranges: Vec<_> = ranges.into_iter().collect();
-    ranges.sort_unstable();
-    let mut next = 0_u128;
-    for range in ranges {
-        if range.start > next {
-            return Some(HashKeyRange { start: next, end: range.start - 1 });
-        }
-        if range.end >= next {
-            match range.end.checked_add(1) {
-                Some(after) => next = after,
-                None => return None, // the ring is complete
-            }
-        }
-    }
-    Some(HashKeyRange { start: next, end: u128::MAX })
+    /// One shard, two entries.
+    #[error("shard `{shard}` is listed twice")]
+    Twice {
+        /// The shard.
+        shard: ShardId,
+    },
 }
 
 fn lease_of(shard: &Shard, checkpoint: Checkpoint) -> Lease {
     let mut lease = Lease::new(shard.id.clone(), checkpoint);
     lease.parents = shard.parents().cloned().collect();
-    lease.hash_range = Some(shard.hash_range);
+    lease.hash_range = storable(shard.hash_range);
     lease
+}
+
+/// Shards that are listed although a parent of theirs is open.
+///
+/// Source: KCL 3.x `HierarchicalShardSyncer.findInconsistentShardIds`; whether the child is open does not matter.
+fn too_early<'a>(by_id: &HashMap<&ShardId, &'a Shard>) -> BTreeMap<&'a ShardId, &'a ShardId> {
+    let open_parent = |shard: &'a Shard| {
+        let parent = shard.parents().find(|id| by_id.get(id).is_some_and(|parent| parent.is_open()))?;
+        Some((&shard.id, parent))
+    };
+    by_id.values().filter_map(|shard| open_parent(shard)).collect()
+}
+
+/// The shards by name, and those of them that are there too early, which `ignore_unexpected` lets pass.
+type Listed<'a> = (HashMap<&'a ShardId, &'a Shard>, BTreeMap<&'a ShardId, &'a ShardId>);
+
+fn consistent(shards: &[Shard], ignore_unexpected: bool) -> Result<Listed<'_>, Inconsistent> {
+    let mut by_id: HashMap<&ShardId, &Shard> = HashMap::with_capacity(shards.len());
+    for shard in shards {
+        if by_id.insert(&shard.id, shard).is_some() {
+            return Err(Inconsistent::Twice { shard: shard.id.clone() });
+        }
+    }
+    let unexpected = too_early(&by_id);
+    match unexpected.first_key_value() {
+        Some((child, parent)) if !ignore_unexpected => {
+            Err(Inconsistent::ChildOfOpenParent { child: (*child).clone(), parent: (*parent).clone() })
+        }
+        Some(_) | None => Ok((by_id, unexpected)),
+    }
 }
 
 /// Leases for an empty table, from the shards that were open at the initial position.
 ///
 /// # Errors
-/// The shards do not cover the ring.
-pub fn first_leases(shards: &[Shard], initial: InitialPosition) -> Result<Vec<Lease>, Inconsistent> {
-    if let Some(hole) = first_hole(shards.iter().map(|shard| shard.hash_range)) {
-        return Err(Inconsistent::Hole { from: hole.start, to: hole.end });
-    }
+/// The shards do not cover the ring exactly once, or one of them has an open parent, and `ignore_unexpected` does not
+/// say that this may be.
+pub fn first_leases(
+    shards: &[Shard],
+    initial: InitialPosition,
+    ignore_unexpected: bool,
+) -> Result<Vec<Lease>, Inconsistent> {
+    covers_once(shards.iter().map(|shard| shard.hash_range))?;
+    consistent(shards, ignore_unexpected)?;
     let mut sorted: Vec<_> = shards.iter().collect();
     sorted.sort_by(|a, b| (&a.starting_sequence, &a.id).cmp(&(&b.starting_sequence, &b.id)));
     Ok(sorted.into_iter().map(|shard| lease_of(shard, initial.sentinel())).collect())
@@ -74,28 +90,17 @@ pub fn first_leases(shards: &[Shard], initial: InitialPosition) -> Result<Vec<Le
 /// Children of a leased, unfinished parent are not among them; they come when the parent ends.
 ///
 /// # Errors
-/// An open shard has an open parent, and `ignore_unexpected` does not say to leave it out.
+/// A shard is listed twice, or has an open parent, and `ignore_unexpected` does not say to leave it out.
 pub fn missing_leases(
     shards: &[Shard],
     leases: &[Lease],
     initial: InitialPosition,
     ignore_unexpected: bool,
 ) -> Result<Vec<Lease>, Inconsistent> {
-    let by_id: HashMap<&ShardId, &Shard> = shards.iter().map(|shard| (&shard.id, shard)).collect();
+    let (by_id, unexpected) = consistent(shards, ignore_unexpected)?;
     let leased: HashSet<&ShardId> = leases.iter().map(|lease| &lease.shard).collect();
-    let mut unexpected = HashSet::new();
-    for shard in shards.iter().filter(|shard| shard.is_open()) {
-        let open_parent = shard.parents().find(|id| by_id.get(id).is_some_and(|parent| parent.is_open()));
-        if let Some(parent) = open_parent {
-            if !ignore_unexpected {
-                let (child, parent) = (shard.id.clone(), parent.clone());
-                return Err(Inconsistent::OpenChildOfOpenParent { child, parent });
-            }
-            unexpected.insert(&shard.id);
-        }
-    }
     let mut tree = Tree { by_id, leased, initial, ..Tree::default() };
-    for shard in shards.iter().filter(|shard| shard.is_open() && !unexpected.contains(&shard.id)) {
+    for shard in shards.iter().filter(|shard| shard.is_open() && !unexpected.contains_key(&shard.id)) {
         if !tree.leased.contains(&shard.id) && !tree.is_covered(&shard.id) {
             tree.want(&shard.id, initial.sentinel());
         }
@@ -184,7 +189,7 @@ pub fn child_leases(children: &[ChildShard]) -> Vec<Lease> {
     let lease = |child: &ChildShard| {
         let mut lease = Lease::new(child.id.clone(), Checkpoint::TrimHorizon);
         lease.parents = child.parents.iter().cloned().collect();
-        lease.hash_range = Some(child.hash_range);
+        lease.hash_range = storable(child.hash_range);
         lease
     };
     children.iter().map(lease).collect()
@@ -193,7 +198,7 @@ pub fn child_leases(children: &[ChildShard]) -> Vec<Lease> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::EpochMillis;
+    use crate::types::{EpochMillis, HashKeyRange};
     use proptest::prelude::*;
 
     fn id(number: usize) -> ShardId {
@@ -254,40 +259,40 @@ mod tests {
     }
 
     #[test]
-    fn an_open_child_of_an_open_parent_fails_the_listing_or_is_left_out() {
-        let shards = [shard(0, &[], true), shard(1, &[0], true)];
-        let have = leased(&[0]);
-        let error = missing_leases(&shards, &have, InitialPosition::TrimHorizon, false).unwrap_err();
-        assert_eq!(error, Inconsistent::OpenChildOfOpenParent { child: id(1), parent: id(0) });
-        assert_eq!(missing_leases(&shards, &have, InitialPosition::TrimHorizon, true), Ok(vec![]));
+    fn a_child_of_an_open_parent_fails_the_listing_or_is_left_out() {
+        const TRIM: InitialPosition = InitialPosition::TrimHorizon;
+        let early = Err(Inconsistent::ChildOfOpenParent { child: id(1), parent: id(0) });
+        let open = [shard(0, &[], true), shard(1, &[0], true)];
+        let closed = [shard(0, &[], true), shard(1, &[0], false), shard(2, &[1], true)];
+        for shards in [&open[..], &closed] {
+            assert_eq!(missing_leases(shards, &leased(&[0]), TRIM, false), early);
+            assert_eq!(missing_leases(shards, &leased(&[0]), TRIM, true), Ok(vec![]));
+        }
+        let twice = [shard(0, &[], true), shard(0, &[], false)];
+        assert_eq!(missing_leases(&twice, &leased(&[0]), TRIM, true), Err(Inconsistent::Twice { shard: id(0) }));
     }
 
     #[test]
     fn an_empty_table_gets_one_lease_for_each_shard_of_a_whole_ring() {
+        const LATEST: InitialPosition = InitialPosition::Latest;
         let mut shards = vec![shard(1, &[], true), shard(0, &[], true)];
         shards[1].hash_range = HashKeyRange { start: 0, end: 9 };
         shards[0].hash_range = HashKeyRange { start: 10, end: u128::MAX };
-        let leases = first_leases(&shards, InitialPosition::Latest).unwrap();
+        let leases = first_leases(&shards, LATEST, false).unwrap();
         assert_eq!(named(&leases), [(0, "LATEST"), (1, "LATEST")]);
         assert_eq!(leases[0].hash_range, Some(shards[1].hash_range));
+        let fault = |shards: &[Shard]| first_leases(shards, LATEST, false).unwrap_err().to_string();
         shards[0].hash_range.start = 11;
-        assert_eq!(first_leases(&shards, InitialPosition::Latest), Err(Inconsistent::Hole { from: 10, to: 10 }));
-    }
-
-    #[test]
-    fn holes_are_found_wherever_they_are() {
-        let range = |start, end| HashKeyRange { start, end };
-        let table = [
-            (vec![], Some(range(0, u128::MAX))),
-            (vec![range(0, u128::MAX)], None),
-            (vec![range(5, u128::MAX)], Some(range(0, 4))),
-            (vec![range(0, 4)], Some(range(5, u128::MAX))),
-            (vec![range(8, u128::MAX), range(0, 4)], Some(range(5, 7))),
-            (vec![range(0, 9), range(2, 3), range(5, u128::MAX)], None),
-        ];
-        for (ranges, hole) in table {
-            assert_eq!(first_hole(ranges.clone()), hole, "{ranges:?}");
-        }
+        assert_eq!(fault(&shards), "no shard covers hash keys 10 to 10; expected shards to cover each key once");
+        shards[0].hash_range.start = 8;
+        assert_eq!(fault(&shards), "two shards cover hash keys 8 to 9; expected shards to cover each key once");
+        shards[0].hash_range.start = 10;
+        shards[0].parent = Some(id(0));
+        assert_eq!(
+            fault(&shards),
+            format!("shard `{}` is listed although its parent `{}` is not closed", id(1), id(0))
+        );
+        assert_eq!(first_leases(&shards, LATEST, true).unwrap().len(), 2);
     }
 
     proptest! {

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use tracing::info;
 
 use super::Rounds;
-use crate::coordinator::sync::{AUDIT_INTERVAL, FIRST_AUDIT, SyncError, create_missing};
+use crate::coordinator::sync::{AUDIT_INTERVAL, FIRST_AUDIT, SyncError, audit_ring};
 use crate::lease::{FleetRows, Lease, LeaseStoreError, WorkerRow};
 use crate::types::Checkpoint;
 
@@ -41,7 +41,7 @@ impl Rounds {
         // Where nobody has begun to read, a hole is what a worker has left that died while it created the leases.
         let again = if untouched(leases) { self.fleet.config.failover_time } else { AUDIT_INTERVAL };
         self.next_audit = Some(now + again);
-        if self.audit.must_repair(leases) && create_missing(&self.fleet, leases).await? > 0 {
+        if audit_ring(&self.fleet, &mut self.audit, leases).await? > 0 {
             self.poke.notify_one();
         }
         self.sweep(&rows.workers).await?;
