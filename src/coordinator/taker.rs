@@ -219,5 +219,8 @@ impl Taker {
 }
 
 #[cfg(test)]
+mod beside;
+
+#[cfg(test)]
 #[path = "taker_tests.rs"]
 mod tests;
