@@ -14,6 +14,7 @@ use crate::types::{Checkpoint, EpochMillis, InitialPosition, LeaseCounter, Shard
 
 pub(crate) mod drawn;
 pub(crate) mod java;
+mod rows;
 
 /// `failoverTimeMillis` of these tests.
 pub(crate) const F: Duration = Duration::from_secs(10);

@@ -206,11 +206,10 @@ fn shards(reader: &Reader<'_>, name: &'static str) -> Result<BTreeSet<ShardId>, 
 }
 
 fn hash_range(reader: &Reader<'_>) -> Result<Option<HashKeyRange>, Unreadable> {
-    let end_of = |name| -> Result<Option<u128>, Unreadable> {
-        let Some(digits) = reader.text(name)?.filter(|digits| !digits.is_empty()) else { return Ok(None) };
-        digits.parse().map(Some).map_err(|_| reader.wrong(name, "a decimal number below 2^128"))
-    };
-    Ok(end_of(RANGE_START)?.zip(end_of(RANGE_END)?).map(|(start, end)| HashKeyRange { start, end }))
+    let digits_of = |name| Ok(reader.text(name)?.filter(|digits| !digits.is_empty()));
+    let Some((start, end)) = digits_of(RANGE_START)?.zip(digits_of(RANGE_END)?) else { return Ok(None) };
+    let key = |name, digits: &str| digits.parse().map_err(|_| reader.wrong(name, "a decimal number below 2^128"));
+    Ok(Some(HashKeyRange { start: key(RANGE_START, start)?, end: key(RANGE_END, end)? }))
 }
 
 /// The row of a lease as it is created, with `entityType`. Absent what is empty.
