@@ -46,6 +46,7 @@ mod leave_tests;
 pub mod locate;
 pub mod migration;
 pub mod migrator;
+pub mod odd;
 pub mod renew;
 pub mod ring;
 pub mod rounds;

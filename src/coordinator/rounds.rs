@@ -20,6 +20,7 @@ use crate::coordinator::discover;
 use crate::coordinator::held::Holdings;
 use crate::coordinator::leader::{Leadership, LockSight};
 use crate::coordinator::migration::Survey;
+use crate::coordinator::odd::OddRows;
 use crate::coordinator::renew::chain;
 use crate::coordinator::suspects::Suspects;
 use crate::coordinator::sync::{Audit, FirstLeases, SyncError};
@@ -64,6 +65,7 @@ pub struct Rounds {
     turns: Turns,
     empty_since: Option<Instant>,
     first_leases: FirstLeases,
+    odd: OddRows,
     /// Whether the lock was ours at the last look.
     led: bool,
     /// A look has shown our load row.
@@ -99,6 +101,7 @@ impl Rounds {
             turns: Turns::default(),
             empty_since: None,
             first_leases: FirstLeases::default(),
+            odd: OddRows::default(),
             led: false,
             reported: false,
             began: now,
@@ -178,6 +181,7 @@ impl Rounds {
         }
         let now = Instant::now();
         self.watch.observe(rows.leases.iter(), now);
+        self.odd.tell(&rows);
         self.holdings.adopt_ours(&rows.leases).await?;
         self.suspect(&rows, now);
         let unfit = self.suspects.all(self.fleet.config.worker_metrics_interval, now);

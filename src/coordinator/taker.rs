@@ -15,6 +15,7 @@ use tracing::{debug, info, warn};
 
 use crate::backoff::Backoff;
 use crate::coordinator::held::Holdings;
+use crate::coordinator::odd::OddRows;
 use crate::coordinator::renew::{Proof, chain};
 use crate::coordinator::sync::{AUDIT_INTERVAL, Audit, FIRST_AUDIT, FirstLeases, SyncError, audit_ring};
 use crate::coordinator::taker::choose::{Candidate, Occasion, Rules, Sightings, VERY_OLD, Why, choose};
@@ -52,6 +53,7 @@ pub struct Taker {
     /// When leases may be taken from others again.
     due: Instant,
     first_leases: FirstLeases,
+    odd: OddRows,
     random: Rng,
     failures: u32,
 }
@@ -71,6 +73,7 @@ impl Taker {
             next_audit: now + FIRST_AUDIT,
             due: now,
             first_leases: FirstLeases::default(),
+            odd: OddRows::default(),
             random: Rng::new(),
             failures: 0,
         }
@@ -120,6 +123,7 @@ impl Taker {
         }
         let now = Instant::now();
         self.seen.observe(&rows.leases, now);
+        self.odd.tell(&rows);
         self.holdings.adopt_ours(&rows.leases).await?;
         let leading = elected(rows.leases.iter().filter_map(|lease| lease.owner.as_ref()))
             .is_none_or(|leader| *leader == self.fleet.me);
