@@ -5,7 +5,7 @@
 //! | floor | modules |
 //! |---|---|
 //! | 0 | [`types`], [`backoff`] |
-//! | 1 | [`clock`], [`checkpoint`], [`record`], [`config`] |
+//! | 1 | [`clock`], [`checkpoint`], [`direct`], [`record`], [`config`] |
 //! | 2 | [`progress`], [`lease`], [`stream`], [`child`], [`host`], [`poison`] |
 //! | 3 | [`retrieval`], [`coordinator`] |
 //! | 4 | [`consumer`] |
@@ -22,6 +22,7 @@ pub mod clock;
 pub mod config;
 pub mod consumer;
 pub mod coordinator;
+pub mod direct;
 pub mod host;
 pub mod lease;
 #[cfg(feature = "local")]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 const FLOORS: [&[&str]; 8] = [
     &["types", "backoff"],
-    &["clock", "checkpoint", "record", "config"],
+    &["clock", "checkpoint", "direct", "record", "config"],
     &["progress", "lease", "stream", "child", "host", "poison"],
     &["retrieval", "coordinator"],
     &["consumer"],
