@@ -10,11 +10,13 @@ use async_trait::async_trait;
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::config::retry::RetryConfig;
 use aws_sdk_kinesis::config::timeout::TimeoutConfig;
+use aws_sdk_kinesis::operation::get_records::GetRecords;
 use aws_sdk_kinesis::primitives::DateTime;
 use aws_sdk_kinesis::types::{Shard as SdkShard, ShardFilter as SdkFilter, ShardFilterType};
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
+use crate::direct::Direct;
 use crate::stream::{Shard, ShardFilter, StreamCatalog, StreamError, StreamSummary};
 use crate::types::{EpochMillis, HashKeyRange, InitialPosition, SequenceNumber, ShardId};
 
@@ -50,6 +52,8 @@ pub struct Kinesis {
     /// Without the SDK's retries and limits of whole operations, for reading: the readers have back-off and limits of
     /// their own, and an operation limit would cut a subscription short.
     reader: Client,
+    /// The short way of GetRecords.
+    direct: Arc<Direct>,
     subscribe_limits: TimeoutConfig,
     stream: String,
     region: String,
@@ -79,6 +83,7 @@ impl Kinesis {
         Self {
             client,
             reader: Client::from_conf(config.build()),
+            direct: Direct::new(&GetRecords::new()),
             subscribe_limits: limits(subscribe),
             stream: stream_name,
             region,

@@ -6,6 +6,7 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use aws_sdk_kinesis::operation::get_records::GetRecordsError;
 use aws_sdk_kinesis::primitives::DateTime;
 use aws_sdk_kinesis::types::ShardIteratorType;
 use aws_smithy_runtime_api::box_error::BoxError;
@@ -63,11 +64,13 @@ impl Kinesis {
     /// # Errors
     /// The service refused, did not answer, or its answer was cut off: the same iterator can be asked again.
     pub async fn get_records(&self, iterator: &str, limit: i32) -> Result<Answer, FetchError> {
-        let taken = TakeBody::leaving(r#"{"Records":[]}"#);
-        let call = self.reader.get_records().shard_iterator(iterator).limit(limit);
-        let sent = Box::pin(call.customize().interceptor(taken.clone()).send()).await;
-        sent.map_err(|error| fetch_error(GET_RECORDS, error))?;
-        let body = taken.body().ok_or_else(|| FetchError::transient(GET_RECORDS, "the answer has no body"))?;
+        let body = match self.direct.way().await {
+            Some(way) => {
+                let answer = way.open::<GetRecordsError>(question(iterator, limit)).await;
+                answer.map_err(|error| fetch_error(GET_RECORDS, error))?.into_body()
+            }
+            None => Box::pin(self.ask_through_sdk(iterator, limit)).await?,
+        };
         let body = arrive(body, &self.segments).await?;
         let (answer, odd) = body.read().map_err(|error| FetchError::transient(GET_RECORDS, error))?;
         if let Some(odd) = odd.filter(|_| !self.told_of_slow_path.swap(true, Ordering::Relaxed)) {
@@ -75,6 +78,19 @@ impl Kinesis {
         }
         Ok(answer)
     }
+
+    async fn ask_through_sdk(&self, iterator: &str, limit: i32) -> Result<SdkBody, FetchError> {
+        let taken = TakeBody::leaving(r#"{"Records":[]}"#);
+        let call = self.reader.get_records().shard_iterator(iterator).limit(limit);
+        let call = call.customize().interceptor(taken.clone()).interceptor(self.direct.learn());
+        call.send().await.map_err(|error| fetch_error(GET_RECORDS, error))?;
+        taken.body().ok_or_else(|| FetchError::transient(GET_RECORDS, "the answer has no body"))
+    }
+}
+
+/// The body of a request, as the SDK writes it.
+fn question(iterator: &str, limit: i32) -> Vec<u8> {
+    format!(r#"{{"ShardIterator":{},"Limit":{limit}}}"#, serde_json::Value::from(iterator)).into_bytes()
 }
 
 /// A place as the API writes it: kind, sequence number, timestamp.
