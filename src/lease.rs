@@ -19,6 +19,7 @@ pub mod row;
 mod segments;
 pub mod state;
 pub mod table;
+mod update;
 mod write;
 
 /// One shard's row: who reads it, how far it is done, who its relatives are.

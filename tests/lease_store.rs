@@ -4,6 +4,8 @@
 
 #[path = "lease_store/claims.rs"]
 mod claims;
+#[path = "lease_store/direct.rs"]
+mod direct;
 #[cfg(feature = "local")]
 #[path = "lease_store/dynamodb.rs"]
 mod dynamodb;

@@ -12,7 +12,8 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use aws_sdk_dynamodb::operation::update_item::{UpdateItem, UpdateItemError};
 use aws_sdk_dynamodb::types::{
     AttributeAction, AttributeValue, AttributeValueUpdate, ExpectedAttributeValue, ReturnValue,
     ReturnValuesOnConditionCheckFailure,
@@ -27,9 +28,11 @@ use super::row::attribute::{text, whole};
 use super::row::migration::{from_table, to_table};
 use super::row::{self, Row};
 use super::segments::{self, Size};
+use super::update::sent;
 use super::write::{self, Change, Expect, RowWrite};
 use super::{CheckpointWrite, FleetRows, HandoffKnown, Lease, LeaseStore, LeaseStoreError, Written};
 use crate::config::TableSettings;
+use crate::direct::Direct;
 use crate::types::{EpochMillis, HashKeyRange, LeaseCounter, ShardId, WorkerId};
 
 /// Name of the index over `leaseOwner`. Source: LEASES.md 1.2.
@@ -43,6 +46,8 @@ const SIZE_LIMIT: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 pub struct DynamoDbStore {
     pub(super) client: Client,
+    /// The short way of UpdateItem.
+    direct: Arc<Direct>,
     pub(super) table: String,
     pub(super) old_coordinator: String,
     pub(super) old_metrics: String,
@@ -78,6 +83,7 @@ impl DynamoDbStore {
         let named = |given: &Option<String>, end| given.clone().unwrap_or_else(|| format!("{application}-{end}"));
         Self {
             client: limit(&client, call_timeout),
+            direct: Direct::new(&UpdateItem::new()),
             table,
             old_coordinator: named(&settings.coordinator_table, "CoordinatorState"),
             old_metrics: named(&settings.metrics_table, "WorkerMetricStats"),
@@ -91,7 +97,8 @@ impl DynamoDbStore {
     /// The same store whose calls give up after `call_timeout`, all tries of the SDK included.
     #[must_use]
     pub fn with_call_timeout(self, call_timeout: Duration) -> Self {
-        Self { client: limit(&self.client, call_timeout), call_timeout, ..self }
+        let direct = Direct::new(&UpdateItem::new());
+        Self { client: limit(&self.client, call_timeout), direct, call_timeout, ..self }
     }
 
     /// The client in use, with the call timeout set.
@@ -167,11 +174,7 @@ impl DynamoDbStore {
         }
     }
 
-    fn update_call(
-        &self,
-        table: Table,
-        write: RowWrite,
-    ) -> aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder {
+    fn update_call(&self, table: Table, write: RowWrite) -> UpdateItemFluentBuilder {
         let mut call = self.client.update_item().table_name(self.name(table)).key(table.key(), text(write.key));
         for (name, expect) in write.expected {
             let name = if name == row::KEY { table.key() } else { name };
@@ -192,7 +195,7 @@ impl DynamoDbStore {
         if answer == Answer::NewRow {
             call = call.return_values(ReturnValue::AllNew);
         }
-        match self.limited(call.send()).await {
+        match self.limited(sent(&self.direct, call)).await {
             Ok(answer) => Ok(Written::Yes(answer.attributes)),
             Err(error) => match error.as_service_error() {
                 Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {

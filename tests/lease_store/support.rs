@@ -25,6 +25,8 @@ pub(crate) struct Recorder(Arc<Mutex<Tape>>);
 #[derive(Debug, Default)]
 struct Tape {
     sent: Vec<(String, Value)>,
+    /// How many of all requests have the SDK's headers about its attempts.
+    through_sdk: usize,
     answers: VecDeque<(u16, Value)>,
 }
 
@@ -45,8 +47,17 @@ impl Recorder {
         std::mem::take(&mut self.0.lock().unwrap().sent)
     }
 
+    /// How many requests went through all of the SDK since the last call.
+    pub(crate) fn through_sdk(&self) -> usize {
+        std::mem::take(&mut self.0.lock().unwrap().through_sdk)
+    }
+
     pub(crate) fn store(&self, settings: TableSettings) -> DynamoDbStore {
-        let config = config().http_client(self.clone()).build();
+        self.store_trying(RetryConfig::disabled(), settings)
+    }
+
+    pub(crate) fn store_trying(&self, retries: RetryConfig, settings: TableSettings) -> DynamoDbStore {
+        let config = config().retry_config(retries).http_client(self.clone()).build();
         DynamoDbStore::new(aws_sdk_dynamodb::Client::from_conf(config), "app".into(), "app".into(), settings)
     }
 }
@@ -57,6 +68,7 @@ impl HttpConnector for Recorder {
         let body = serde_json::from_slice(request.body().bytes().unwrap()).unwrap();
         let mut tape = self.0.lock().unwrap();
         tape.sent.push((operation, body));
+        tape.through_sdk += usize::from(request.headers().contains_key("amz-sdk-request"));
         let (status, body) = tape.answers.pop_front().unwrap_or((200, json!({})));
         let answer = HttpResponse::new(status.try_into().unwrap(), SdkBody::from(body.to_string()));
         HttpConnectorFuture::ready(Ok(answer))
