@@ -1,4 +1,4 @@
-//! When to renew: each held lease has its place in the renewal interval, so that many of them never write at once.
+//! When to renew: each held lease has its place in the renewal interval, so that never more than a few write at once.
 //!
 //! The places are the ranks of the leases in the order of their names, so they stay even as leases come and go.
 
@@ -11,6 +11,9 @@ use crate::types::ShardId;
 
 /// Share of the interval by which a renewal may come early to move towards its place.
 const NUDGE: u32 = 8;
+/// Places are at least so far apart; where there are more leases, neighbours share one. To wake up for a write costs as
+/// much as the write, so a thousand leases wake up twenty times a second, for nine writes each.
+const APART: Duration = Duration::from_millis(50);
 
 /// One round of renewals as one lease sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +44,8 @@ pub fn next_renewal(sent: Instant, interval: Duration, place: Place, shift: Shif
     let latest = sent + interval;
     let nanos = interval.as_nanos().max(1);
     // In whole nanoseconds, so that a renewal that meets its place meets it exactly at the next one, too.
-    let offset = nanos * place.rank as u128 / place.of.max(1) as u128;
+    let even = nanos * place.rank as u128 / place.of.max(1) as u128;
+    let offset = even - even % APART.as_nanos();
     let since = latest.saturating_duration_since(place.epoch).as_nanos();
     let behind = (since + nanos - offset % nanos) % nanos;
     let behind = Duration::from_nanos(u64::try_from(behind).unwrap_or(u64::MAX));
@@ -150,6 +154,18 @@ mod tests {
         let twin = slots.take(&shard(3));
         drop(held.remove(1));
         assert_eq!(twin.place().of, 2);
+    }
+
+    #[test]
+    fn many_leases_share_their_places_and_few_do_not() {
+        let epoch = Instant::now();
+        for (of, places) in [(3, 3), (100, 100), (1000, 160)] {
+            let place = |rank| next_renewal(epoch, INTERVAL, Place { epoch, rank, of }, Shift::Whole);
+            let mut times: Vec<_> = (0..of).map(place).collect();
+            times.sort();
+            let shared = times.chunk_by(|one, next| one == next).map(<[_]>::len);
+            assert_eq!((shared.clone().count(), shared.max()), (places, Some(of.div_ceil(places))), "{of} leases");
+        }
     }
 
     proptest! {
