@@ -1,5 +1,6 @@
 //! A stand-in for Kinesis that costs next to nothing, for measurements of a consumer: every shard holds the same
-//! records, made while an answer is written. HTTP/1.1 and JSON; it knows what a polling worker asks, no more.
+//! records, made while an answer is written. HTTP/1.1 and JSON; it knows what a polling worker asks, and subscriptions
+//! to shards without records: an event every five seconds, and an end after five minutes, as of the service.
 //!
 //!   kinesis --port N [--stream bench] [--shards 1] [--records 1000000] [--size 1024] [--limit 10000]
 //!           [--bytes 10485760] [--pause-ms 0] [--log FILE]
@@ -12,6 +13,11 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
+
+/// Between two events of a shard without records. Source: RETRIEVAL.md section 2.
+const EVENTS_EVERY: Duration = Duration::from_secs(5);
+/// How many of them a subscription has.
+const EVENTS: u32 = 60;
 
 struct Stream {
     name: String,
@@ -49,7 +55,60 @@ fn number(shard: u128, record: u64) -> String {
     format!("4968{shard:08}{record:044}")
 }
 
+/// Source: the event stream encoding of the AWS SDKs.
+fn frame(headers: &[(&str, &str)], payload: &str) -> Vec<u8> {
+    let mut named = Vec::new();
+    for (name, value) in headers {
+        named.push(name.len() as u8);
+        named.extend_from_slice(name.as_bytes());
+        named.push(7); // a text
+        named.extend_from_slice(&(value.len() as u16).to_be_bytes());
+        named.extend_from_slice(value.as_bytes());
+    }
+    let length = |bytes: usize| (bytes as u32).to_be_bytes();
+    let mut frame = [length(16 + named.len() + payload.len()), length(named.len())].concat();
+    frame.extend_from_slice(&checksum(&frame).to_be_bytes());
+    frame.extend_from_slice(&named);
+    frame.extend_from_slice(payload.as_bytes());
+    frame.extend_from_slice(&checksum(&frame).to_be_bytes());
+    frame
+}
+
+/// CRC32.
+fn checksum(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0, |sum, byte| {
+        (0..8).fold(sum ^ u32::from(*byte), |sum, _| sum >> 1 ^ 0xedb8_8320 & (sum & 1).wrapping_neg())
+    })
+}
+
 impl Stream {
+    fn consumer(&self, part: &str) -> String {
+        format!(
+            r#"{{"{part}":{{"ConsumerName":"c","ConsumerARN":"arn:aws:kinesis:us-east-1:000000000000:stream/{0}/consumer/c:1","ConsumerStatus":"ACTIVE","ConsumerCreationTimestamp":1700000000,"StreamARN":"arn:aws:kinesis:us-east-1:000000000000:stream/{0}"}}}}"#,
+            self.name
+        )
+    }
+
+    /// Writes a subscription until its end.
+    fn subscription(&self, body: &str, socket: &mut TcpStream) -> std::io::Result<()> {
+        let shard = member(body, "ShardId").and_then(|id| id.strip_prefix("shardId-")?.parse().ok()).unwrap_or(0);
+        let payload = format!(
+            r#"{{"Records":[],"ContinuationSequenceNumber":"{}","MillisBehindLatest":0}}"#,
+            number(shard, self.records)
+        );
+        let event = [(":event-type", "SubscribeToShardEvent"), (":content-type", "application/x-amz-json-1.1"), (":message-type", "event")];
+        let event = frame(&event, &payload);
+        let mut chunk = format!("{:x}\r\n", event.len()).into_bytes();
+        chunk.extend_from_slice(&event);
+        chunk.extend_from_slice(b"\r\n");
+        write!(socket, "HTTP/1.1 200 X\r\nContent-Type: application/vnd.amazon.eventstream\r\nTransfer-Encoding: chunked\r\n\r\n")?;
+        for _ in 0..EVENTS {
+            socket.write_all(&chunk)?;
+            std::thread::sleep(EVENTS_EVERY);
+        }
+        socket.write_all(b"0\r\n\r\n")
+    }
+
     fn summary(&self) -> String {
         format!(
             r#"{{"StreamDescriptionSummary":{{"StreamName":"{0}","StreamARN":"arn:aws:kinesis:us-east-1:000000000000:stream/{0}","StreamStatus":"ACTIVE","RetentionPeriodHours":24,"StreamCreationTimestamp":1700000000,"EnhancedMonitoring":[],"OpenShardCount":{1}}}}}"#,
@@ -124,10 +183,16 @@ impl Stream {
             input.read_exact(&mut body)?;
             let asked = String::from_utf8_lossy(&body);
             out.clear();
+            if target == "SubscribeToShard" {
+                self.subscription(&asked, &mut socket)?;
+                continue;
+            }
             let mut count = 0;
             let text = match target.as_str() {
                 "DescribeStreamSummary" => Some(self.summary()),
                 "ListShards" => Some(self.list()),
+                "DescribeStreamConsumer" => Some(self.consumer("ConsumerDescription")),
+                "RegisterStreamConsumer" => Some(self.consumer("Consumer")),
                 "GetShardIterator" => self.iterator(&asked),
                 "GetRecords" => self.records(&asked, &mut out).map(|records| {
                     count = records;
