@@ -21,6 +21,8 @@ use tokio::time::Instant;
 
 /// Ratio to the baseline that is a regression and no noise.
 const ALARM: f64 = 0.75;
+/// What looks slower is measured so often in all: whoever shares the core for two seconds looks like a regression.
+const TRIES: usize = 3;
 /// How long each figure is measured.
 const LASTS: Duration = Duration::from_secs(2);
 const ANSWER: usize = 4 << 20;
@@ -168,8 +170,17 @@ fn baseline() -> BTreeMap<String, f64> {
 
 fn main() {
     let before = baseline();
-    let yardstick = yardstick();
-    let figures = figures();
+    let (mut yardstick, mut figures) = (yardstick(), figures());
+    for _ in 1..TRIES {
+        let is_slow = |(name, rate): (&&str, &f64)| before.get(*name).is_some_and(|old| rate / yardstick < old * ALARM);
+        if !figures.iter().any(is_slow) {
+            break;
+        }
+        yardstick = yardstick.max(self::yardstick());
+        for (name, rate) in self::figures() {
+            figures.entry(name).and_modify(|best| *best = best.max(rate));
+        }
+    }
     if std::env::args().any(|argument| argument == "--write") {
         let lines: String = figures.iter().map(|(name, rate)| format!("{name} {:.3}\n", rate / yardstick)).collect();
         let text = format!(
