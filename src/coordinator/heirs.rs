@@ -1,10 +1,11 @@
 //! To whom leases go that we let go of: a worker that waits for them, an heir when we leave, else nobody.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::coordinator::assign::{FleetView, Need, Step};
@@ -28,13 +29,20 @@ enum Will {
 /// What those who give leases away must know of the other workers.
 #[derive(Debug, Default)]
 pub struct Heirs {
-    will: watch::Sender<Will>,
+    will: Mutex<Will>,
+    /// Wakes the leases up in the order in which they wait; a watch channel would by chance, and no simulated course
+    /// would come twice.
+    named: Notify,
     living: Mutex<BTreeSet<WorkerId>>,
     /// What was given to heirs, as it was then.
     given: Mutex<BTreeMap<ShardId, (WorkerId, LeaseCounter)>>,
 }
 
 impl Heirs {
+    fn will(&self) -> MutexGuard<'_, Will> {
+        self.will.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn living(&self) -> MutexGuard<'_, BTreeSet<WorkerId>> {
         self.living.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -57,7 +65,8 @@ impl Heirs {
     /// Notes the row of a lease that we gave to somebody who was there, if we leave.
     pub fn gave(&self, lease: &Lease) {
         let Some(heir) = lease.owner.as_ref().filter(|heir| self.was_alive(heir)) else { return };
-        if !matches!(*self.will.borrow(), Will::None) {
+        let we_leave = !matches!(*self.will(), Will::None);
+        if we_leave {
             self.given().insert(lease.shard.clone(), (heir.clone(), lease.counter));
         }
     }
@@ -71,35 +80,38 @@ impl Heirs {
 
     /// From now on whoever gives a lease away waits until its heir is named.
     pub fn seek(&self) {
-        self.will.send_replace(Will::Sought);
+        *self.will() = Will::Sought;
     }
 
     /// Ends the waiting.
     pub fn name(&self, heirs: BTreeMap<ShardId, WorkerId>) {
-        self.will.send_replace(Will::Named(heirs));
+        *self.will() = Will::Named(heirs);
+        self.named.notify_waiters();
     }
 
     /// Ends the waiting for heirs that cannot be found: who was not named so far gets nothing.
     pub fn wait_no_longer(&self) {
-        self.will.send_if_modified(|will| {
-            let is_sought = matches!(will, Will::Sought);
-            if is_sought {
-                *will = Will::Named(BTreeMap::new());
-            }
-            is_sought
-        });
+        let is_sought = matches!(*self.will(), Will::Sought);
+        if is_sought {
+            self.name(BTreeMap::new());
+        }
     }
 
     /// Who gets the lease, if anybody; waits a moment while that is being found out.
     pub async fn of(&self, shard: &ShardId) -> Option<WorkerId> {
-        let mut will = self.will.subscribe();
-        let named = timeout(NAMED_LIMIT, will.wait_for(|will| !matches!(will, Will::Sought))).await;
-        match named {
-            Ok(Ok(will)) => match &*will {
-                Will::Named(heirs) => heirs.get(shard).cloned(),
-                Will::None | Will::Sought => None,
-            },
-            Ok(Err(_)) | Err(_) => None,
+        timeout(NAMED_LIMIT, self.known(shard)).await.unwrap_or_default()
+    }
+
+    async fn known(&self, shard: &ShardId) -> Option<WorkerId> {
+        loop {
+            let mut named = pin!(self.named.notified());
+            named.as_mut().enable(); // what is named from here on is not missed
+            match &*self.will() {
+                Will::None => return None,
+                Will::Named(heirs) => return heirs.get(shard).cloned(),
+                Will::Sought => {}
+            }
+            named.await;
         }
     }
 }
