@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use fastrand::Rng;
 use serde::de::DeserializeOwned;
@@ -69,23 +69,28 @@ pub(crate) fn recorded<Q: Question>() -> Tally {
 }
 
 /// A number from the environment.
-fn number(name: &str, default: u64) -> u64 {
+pub(crate) fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap())
+}
+
+/// Starts Java by the command in the environment variable `java`, with one word more if there is one, and pipes to it.
+pub(crate) fn started(java: &str, more: Option<String>) -> Child {
+    let command = std::env::var(java).unwrap_or_else(|_| panic!("{java} is not set: see compat-tests/README.md"));
+    let mut words = command.split_whitespace();
+    Command::new(words.next().unwrap())
+        .args(words)
+        .args(more)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{java} cannot be started: {error}"))
 }
 
 /// Has Java answer `KCL_QUESTIONS` (2,000) drawn questions by the command in the environment variable `java`.
 pub(crate) fn asked_now<Q: Question>(java: &str) -> Tally {
-    let command = std::env::var(java).unwrap_or_else(|_| panic!("{java} is not set: see compat-tests/README.md"));
     let mut random = Rng::with_seed(number("KCL_SEED", 7));
     let questions: Vec<Q> = (0..number("KCL_QUESTIONS", 2_000)).map(|_| Q::drawn(&mut random)).collect();
-    let mut words = command.split_whitespace();
-    let mut process = Command::new(words.next().unwrap())
-        .args(words)
-        .arg(format!("compat-tests/java/{}.java", Q::CLASS))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap_or_else(|error| panic!("{java} cannot be started: {error}"));
+    let mut process = started(java, Some(format!("compat-tests/java/{}.java", Q::CLASS)));
     let mut to = process.stdin.take().unwrap(); // Java answers when it has heard all
     for question in &questions {
         writeln!(to, "{}", serde_json::to_string(question).unwrap()).unwrap();

@@ -4,8 +4,9 @@ use fastrand::Rng;
 use serde_json::json;
 
 use super::golden::{Case, Kind};
-use super::java::{FLOWS, Flow, Java, Reports, between, drawn, number, rounded};
+use super::java::{FLOWS, Flow, Java, Reports, between, drawn, rounded};
 use super::*;
+use crate::coordinator::testing::java::number;
 
 /// A fleet whose load follows from its leases.
 struct Living {

@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::golden::{Case, Kind};
-use super::java::{FLOWS, Java, REPORTS, drawn, number, order};
+use super::java::{FLOWS, Java, REPORTS, drawn, order};
 use super::*;
+use crate::coordinator::testing::java::number;
 
 /// How a plan of ours stands beside Java's.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord, Serialize)]

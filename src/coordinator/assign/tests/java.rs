@@ -1,13 +1,14 @@
 //! The leader of KCL 3.5.1 itself, and fleets to ask it about. `compat-tests/README.md` says how to run the tests that do.
 
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout};
 
 use fastrand::Rng;
 use serde_json::{Value, json};
 
 use super::golden::{Case, Kind, Reported};
 use super::*;
+use crate::coordinator::testing::java::started;
 
 /// `compat-tests/java/Assign.java`, running.
 pub(super) struct Java {
@@ -18,14 +19,7 @@ pub(super) struct Java {
 
 impl Java {
     pub(super) fn start() -> Self {
-        let command = std::env::var("ASSIGN_JAVA").expect("ASSIGN_JAVA is not set: see compat-tests/README.md");
-        let mut words = command.split_whitespace();
-        let mut process = Command::new(words.next().unwrap())
-            .args(words)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("ASSIGN_JAVA cannot be started");
+        let mut process = started("ASSIGN_JAVA", None);
         let (to, from) = (process.stdin.take().unwrap(), BufReader::new(process.stdout.take().unwrap()));
         Self { process, to, from }
     }
@@ -185,9 +179,4 @@ pub(super) fn order(case: &Case, plan: &Plan) -> Vec<usize> {
         *place += 1;
     }
     places
-}
-
-/// A number from the environment.
-pub(super) fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |text| text.parse().unwrap())
 }
