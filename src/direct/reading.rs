@@ -17,10 +17,11 @@ use aws_smithy_runtime_api::client::ser_de::{DeserializeResponse, SharedResponse
 use aws_smithy_runtime_api::client::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_smithy_schema::protocol::{ServiceShapeName, ServiceShapeNamespace, SharedClientProtocol};
 use aws_smithy_types::body::SdkBody;
-use aws_smithy_types::byte_stream::ByteStream;
+use aws_smithy_types::byte_stream::{AggregatedBytes, ByteStream};
 use aws_smithy_types::config_bag::{ConfigBag, FrozenLayer, Layer, Storable, StoreReplace};
 use aws_smithy_types::retry::{RetryConfig, RetrySpec};
 use aws_smithy_types::timeout::TimeoutConfig;
+use bytes::Bytes;
 
 use super::Failed;
 
@@ -34,6 +35,24 @@ const POISONING: &str = "ConnectionPoisoningInterceptor";
 const STALLED: &str = "StalledStreamProtectionInterceptor";
 /// Bodies that are shorter come with their head, and are not watched.
 const LONG: u64 = 64 << 10;
+
+/// An answer with all of its body, as far as that came.
+pub(super) struct Arrived {
+    head: HttpResponse,
+    body: Result<Bytes, BoxError>,
+}
+
+impl Arrived {
+    pub(super) async fn of(mut answer: HttpResponse) -> Self {
+        let body = ByteStream::new(std::mem::replace(answer.body_mut(), SdkBody::taken())).collect().await;
+        Self { head: answer, body: body.map(AggregatedBytes::into_bytes).map_err(BoxError::from) }
+    }
+
+    /// The body, if all of it came and the answer is one of success.
+    pub(super) fn success(&self) -> Option<&[u8]> {
+        self.body.as_deref().ok().filter(|_| self.head.status().as_u16() == 200)
+    }
+}
 
 /// How one operation is read.
 pub(super) struct Reading {
@@ -71,10 +90,6 @@ impl Reading {
         &self.components
     }
 
-    pub(super) fn operation(&self) -> &FrozenLayer {
-        &self.operation
-    }
-
     pub(super) fn retries(&self) -> &RetryConfig {
         &self.retries
     }
@@ -104,9 +119,9 @@ impl Reading {
     }
 
     /// The result of a request, in the words of the SDK.
-    pub(super) async fn result(
+    pub(super) fn result(
         &self,
-        answer: Result<HttpResponse, ConnectorError>,
+        answer: Result<Arrived, ConnectorError>,
         taken: Option<CaptureSmithyConnection>,
     ) -> Result<Output, Failed<AnyError>> {
         let (mut context, mut bag) = (sent(), self.bag());
@@ -114,8 +129,8 @@ impl Reading {
             bag.interceptor_state().store_put(taken);
         }
         match answer {
-            Ok(response) => {
-                if let Err(error) = self.read(&mut context, &mut bag, response).await {
+            Ok(arrived) => {
+                if let Err(error) = self.read(&mut context, &mut bag, arrived) {
                     context.fail(Fault::other(error));
                 }
             }
@@ -125,23 +140,32 @@ impl Reading {
         context.finalize().map_err(|error| Failed { error, again })
     }
 
-    async fn read(
-        &self,
-        context: &mut InterceptorContext,
-        bag: &mut ConfigBag,
-        response: HttpResponse,
-    ) -> Result<(), BoxError> {
-        let is_good = response.status().is_success();
+    /// Tells the rules for trying again of a success, if they have failures to make up for.
+    pub(super) fn succeeded(&self) {
+        if self.settings.load::<TokenBucket>().is_none_or(TokenBucket::is_full) {
+            return;
+        }
+        let mut context = sent();
+        arrive(&mut context, nothing());
+        context.enter_deserialization_phase();
+        context.set_output_or_error(Ok(Output::doesnt_matter()));
+        context.enter_after_deserialization_phase();
+        self.again(&context, &self.bag());
+    }
+
+    fn read(&self, context: &mut InterceptorContext, bag: &mut ConfigBag, arrived: Arrived) -> Result<(), BoxError> {
+        let Arrived { head, body } = arrived;
+        let is_good = head.status().is_success();
         if !is_good {
             self.clock_skew.read_before_transmit(&(&*context).into(), &self.components, bag)?;
         }
-        arrive(context, response);
+        arrive(context, head);
         if !is_good {
             self.clock_skew.modify_before_deserialization(&mut (&mut *context).into(), &self.components, bag)?;
         }
         context.enter_deserialization_phase();
         let read = match context.response_mut() {
-            Some(response) => self.parse(response, bag).await,
+            Some(response) => self.parse(response, body, bag),
             None => Err(Fault::other("there is no answer")),
         };
         context.set_output_or_error(read);
@@ -152,10 +176,13 @@ impl Reading {
         Ok(())
     }
 
-    async fn parse(&self, response: &mut HttpResponse, bag: &ConfigBag) -> Result<Output, Fault> {
-        let body = std::mem::replace(response.body_mut(), SdkBody::taken());
-        let body = ByteStream::new(body).collect().await.map_err(|error| Fault::response(error.into()))?;
-        *response.body_mut() = SdkBody::from(body.into_bytes());
+    fn parse(
+        &self,
+        response: &mut HttpResponse,
+        body: Result<Bytes, BoxError>,
+        bag: &ConfigBag,
+    ) -> Result<Output, Fault> {
+        *response.body_mut() = SdkBody::from(body.map_err(Fault::response)?);
         let reader = self.operation.load::<SharedResponseDeserializer>();
         let reader = reader.ok_or_else(|| Fault::other("the operation has no reader"))?;
         reader.deserialize_nonstreaming_with_config(response, bag)
@@ -193,8 +220,11 @@ fn arrive(context: &mut InterceptorContext, response: HttpResponse) {
 }
 
 fn take(context: &mut InterceptorContext) -> HttpResponse {
-    let nothing = || HttpResponse::new(200.try_into().expect("200 is a status"), SdkBody::taken());
     context.response_mut().map_or_else(nothing, |response| std::mem::replace(response, nothing()))
+}
+
+fn nothing() -> HttpResponse {
+    HttpResponse::new(200.try_into().expect("200 is a status"), SdkBody::taken())
 }
 
 /// The components without interceptors, for one of them is the one that is learning.

@@ -6,18 +6,15 @@ use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
 use aws_runtime::auth::sigv4::SCHEME_ID;
-use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::auth::AuthScheme;
 use aws_smithy_runtime_api::client::connection::CaptureSmithyConnection;
 use aws_smithy_runtime_api::client::http::{HttpClient, HttpConnector, HttpConnectorSettings, SharedHttpConnector};
 use aws_smithy_runtime_api::client::identity::{
     IdentityCacheLocation, ResolveCachedIdentity, ResolveIdentity, SharedIdentityResolver,
 };
-use aws_smithy_runtime_api::client::interceptors::context::Input;
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
-use aws_smithy_runtime_api::client::ser_de::{SerializeRequest, SharedRequestSerializer};
 use aws_smithy_types::DateTime;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::config_bag::{ConfigBag, FrozenLayer};
@@ -137,17 +134,6 @@ impl Route {
             template.headers_mut().try_insert(TOKEN, token.to_owned()).ok()?;
         }
         Some(Sealed { seal, template })
-    }
-
-    /// The body of a request, as the operation writes it.
-    pub(super) fn body<I>(&self, input: I) -> Result<Vec<u8>, BoxError>
-    where
-        I: fmt::Debug + Send + Sync + 'static,
-    {
-        let mut bag = self.reading.bag();
-        let writer = self.reading.operation().load::<SharedRequestSerializer>().ok_or("the operation has no writer")?;
-        let written = writer.serialize_input(Input::erase(input), &mut bag)?;
-        Ok(written.body().bytes().ok_or("the request is not in memory")?.to_vec())
     }
 
     /// Sends one request. The connection is told to `taken`, if that is given.

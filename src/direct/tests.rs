@@ -12,8 +12,9 @@ use aws_sdk_kinesis::config::timeout::TimeoutConfig;
 use aws_sdk_kinesis::config::{BehaviorVersion, Builder, Region};
 use aws_sdk_kinesis::error::{DisplayErrorContext, ProvideErrorMetadata};
 use aws_sdk_kinesis::operation::RequestId;
-use aws_sdk_kinesis::operation::get_records::{GetRecords, GetRecordsError, GetRecordsInput, GetRecordsOutput};
+use aws_sdk_kinesis::operation::get_records::{GetRecords, GetRecordsError, GetRecordsOutput};
 use aws_smithy_async::time::StaticTimeSource;
+use aws_smithy_runtime::client::retries::{RetryPartition, TokenBucket};
 use aws_smithy_types::byte_stream::ByteStream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -22,6 +23,8 @@ use tokio::task::JoinSet;
 use super::*;
 
 const GOOD: &str = r#"{"NextShardIterator":"next","MillisBehindLatest":7,"Records":[]}"#;
+/// As the SDK writes it.
+const QUESTION: &[u8] = br#"{"ShardIterator":"it","Limit":9}"#;
 
 type Fault = SdkError<GetRecordsError, HttpResponse>;
 
@@ -138,8 +141,8 @@ impl World {
     /// A request on the short way, which must be known.
     async fn short(&self) -> Result<GetRecordsOutput, Fault> {
         let way = self.direct.way().await.expect("the way is known");
-        let input = GetRecordsInput::builder().shard_iterator("it").limit(9).build().unwrap();
-        way.ask(input).await.map_err(|failed: Failed<_>| {
+        let read = |_: &[u8]| None; // by the SDK's own reader
+        way.ask(QUESTION.to_vec(), read).await.map_err(|failed: Failed<_>| {
             assert!(failed.again.is_none(), "retries are off");
             failed.error
         })
@@ -147,7 +150,7 @@ impl World {
 
     async fn opened(&self) -> Result<Vec<u8>, Fault> {
         let way = self.direct.way().await.expect("the way is known");
-        let answer = way.open(br#"{"ShardIterator":"it","Limit":9}"#.to_vec()).await?;
+        let answer = way.open(QUESTION.to_vec()).await?;
         Ok(ByteStream::new(answer.into_body()).collect().await.unwrap().to_vec())
     }
 }
@@ -203,6 +206,50 @@ async fn a_good_answer_is_the_same_on_both_ways() {
     assert_eq!(world.opened().await.unwrap(), GOOD.as_bytes());
     assert_eq!(world.script.heads().len(), 3);
     assert_eq!(world.script.connections.load(Ordering::Relaxed), 1, "one pool for both ways");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_understood_at_once_is_not_read_again_and_any_other_is() {
+    let world = World::new().await;
+    world.script.plan([WELL, WELL, WELL, Act::Say(400, "", GOOD)]);
+    world.through_sdk().await.unwrap();
+    let mine = GetRecordsOutput::builder().millis_behind_latest(1).set_records(Some(Vec::new())).build().unwrap();
+    let ask = async |read: fn(&[u8]) -> bool| {
+        let way = world.direct.way().await.expect("the way is known");
+        let asked = way.ask(QUESTION.to_vec(), |body| read(body).then(|| mine.clone())).await;
+        asked.map(|answer: GetRecordsOutput| answer.millis_behind_latest()).map_err(
+            |failed: Failed<GetRecordsError>| {
+                assert_eq!(failed.error.raw_response().map(|answer| answer.status().as_u16()), Some(400), "{failed:?}");
+            },
+        )
+    };
+    assert_eq!(ask(|body| body == GOOD.as_bytes()).await, Ok(Some(1)));
+    assert_eq!(ask(|body| body == b"{}").await, Ok(Some(7)));
+    assert_eq!(ask(|_| true).await, Err(()), "what is refused is no answer");
+}
+
+#[tokio::test]
+async fn successes_on_the_short_way_make_up_for_failures_as_those_of_the_sdk_do() {
+    let bucket = TokenBucket::new(500);
+    let retries = RetryConfig::standard().with_max_attempts(2);
+    let partition = RetryPartition::custom("this test").token_bucket(bucket.clone()).build();
+    let world = World::with(|config| {
+        let keys = Credentials::new("key", "secret", None, None, "t");
+        config.credentials_provider(keys).retry_config(retries).retry_partition(partition)
+    })
+    .await;
+    world.through_sdk().await.unwrap();
+    for read in [true, false] {
+        world.script.plan([Act::Say(503, "", "")]);
+        let way = world.direct.way().await.unwrap();
+        let failed = way.ask::<GetRecordsOutput, GetRecordsError>(QUESTION.to_vec(), |_| None).await.unwrap_err();
+        assert!(failed.again.is_some() && !bucket.is_full(), "a try costs");
+        world.direct.know(Arc::clone(&way.route));
+        let answer = || GetRecordsOutput::builder().set_records(Some(Vec::new())).build().unwrap();
+        let way = world.direct.way().await.unwrap();
+        way.ask::<_, GetRecordsError>(QUESTION.to_vec(), |_| read.then(answer)).await.unwrap();
+        assert!(bucket.is_full(), "a success gives back, read at once: {read}");
+    }
 }
 
 #[tokio::test]

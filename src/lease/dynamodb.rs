@@ -12,24 +12,20 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
-use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::operation::update_item::{UpdateItem, UpdateItemError};
-use aws_sdk_dynamodb::types::{
-    AttributeAction, AttributeValue, AttributeValueUpdate, ExpectedAttributeValue, ReturnValue,
-    ReturnValuesOnConditionCheckFailure,
-};
+use aws_sdk_dynamodb::types::{AttributeValue, ExpectedAttributeValue};
 use futures_util::future::{try_join, try_join_all};
 use tokio::sync::watch;
 use tracing::debug;
 
 use super::place::{Layout, Table};
 use super::refusal::{self, Trouble, refusal};
-use super::row::attribute::{text, whole};
+use super::row::attribute::text;
 use super::row::migration::{from_table, to_table};
 use super::row::{self, Row};
 use super::segments::{self, Size};
-use super::update::sent;
-use super::write::{self, Change, Expect, RowWrite};
+use super::update::Answer;
+use super::write::{self, RowWrite};
 use super::{CheckpointWrite, FleetRows, HandoffKnown, Lease, LeaseStore, LeaseStoreError, Written};
 use crate::config::TableSettings;
 use crate::direct::Direct;
@@ -47,7 +43,7 @@ const SIZE_LIMIT: Duration = Duration::from_secs(2);
 pub struct DynamoDbStore {
     pub(super) client: Client,
     /// The short way of UpdateItem.
-    direct: Arc<Direct>,
+    pub(super) direct: Arc<Direct>,
     pub(super) table: String,
     pub(super) old_coordinator: String,
     pub(super) old_metrics: String,
@@ -66,13 +62,6 @@ pub(super) enum Scan {
     Consistent,
     /// A segment, of so many.
     Segment(i32, i32),
-}
-
-/// What the server shall answer to a write that took effect.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Answer {
-    Nothing,
-    NewRow,
 }
 
 impl DynamoDbStore {
@@ -174,28 +163,10 @@ impl DynamoDbStore {
         }
     }
 
-    fn update_call(&self, table: Table, write: RowWrite) -> UpdateItemFluentBuilder {
-        let mut call = self.client.update_item().table_name(self.name(table)).key(table.key(), text(write.key));
-        for (name, expect) in write.expected {
-            let name = if name == row::KEY { table.key() } else { name };
-            call = call.expected(name, expected(expect));
-        }
-        for (name, change) in write.changes {
-            call = call.attribute_updates(name, changed(change));
-        }
-        call
-    }
-
     /// Sends a conditional update of a lease. When the condition fails the server is asked for the row as it was:
     /// Java asks so for renewals and assignments only, but it is an answer, not a demand, and saves a stale read.
     async fn update(&self, write: RowWrite, answer: Answer) -> Result<Written<Option<Row>>, LeaseStoreError> {
-        let mut call = self
-            .update_call(Table::Leases, write)
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        if answer == Answer::NewRow {
-            call = call.return_values(ReturnValue::AllNew);
-        }
-        match self.limited(sent(&self.direct, call)).await {
+        match self.limited(self.sent(write, answer)).await {
             Ok(answer) => Ok(Written::Yes(answer.attributes)),
             Err(error) => match error.as_service_error() {
                 Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
@@ -267,26 +238,6 @@ fn limit(client: &Client, call_timeout: Duration) -> Client {
     let timeouts = config.timeout_config().map_or_else(TimeoutConfig::builder, TimeoutConfig::to_builder);
     let timeouts = timeouts.operation_timeout(call_timeout).build();
     Client::from_conf(config.to_builder().timeout_config(timeouts).build())
-}
-
-fn expected(expect: Expect) -> ExpectedAttributeValue {
-    let builder = ExpectedAttributeValue::builder();
-    match expect {
-        Expect::Is(value) => builder.value(value),
-        Expect::Exists(value) => builder.exists(true).value(value),
-        Expect::Absent => builder.exists(false),
-    }
-    .build()
-}
-
-fn changed(change: Change) -> AttributeValueUpdate {
-    let builder = AttributeValueUpdate::builder();
-    match change {
-        Change::Put(value) => builder.action(AttributeAction::Put).value(value),
-        Change::Add(number) => builder.action(AttributeAction::Add).value(whole(number)),
-        Change::Remove => builder.action(AttributeAction::Delete),
-    }
-    .build()
 }
 
 pub(super) fn readable(row: &Row) -> Result<Lease, LeaseStoreError> {

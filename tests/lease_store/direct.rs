@@ -1,13 +1,16 @@
-//! Renewals on the short way: what is sent, what comes of it, and how often it is tried are as through the SDK.
+//! Writes of leases on the short way: what is sent, what comes of it, and how often it is tried are as through the SDK.
+
+use std::collections::BTreeSet;
 
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use multilangd::config::TableSettings;
 use multilangd::lease::dynamodb::DynamoDbStore;
-use multilangd::lease::{HandoffKnown, LeaseStore, Written};
-use multilangd::types::LeaseCounter;
+use multilangd::lease::{CheckpointWrite, HandoffKnown, Lease, LeaseStore, Written};
+use multilangd::types::{Checkpoint, HashKeyRange, LeaseCounter};
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::support::{Recorder, shard};
+use crate::support::{Recorder, canonical, free, shard, worker};
 
 /// A renewal as far as anybody can see it: its requests, how many went through the SDK, and the result.
 type Seen = (Vec<(String, Value)>, usize, String);
@@ -88,7 +91,69 @@ async fn the_row_in_an_answer_is_read_on_the_short_way() {
         "ownerSwitchesSinceCheckpoint": {"N": "0"}, "checkpointSubSequenceNumber": {"N": "0"},
         "checkpoint": {"S": "LATEST"}});
     recorder.answer(200, json!({"Attributes": row}));
-    let seen = crate::support::free(0);
-    let Written::Yes(lease) = store.take(&seen, &crate::support::worker("w")).await.unwrap() else { panic!("refused") };
+    let seen = free(0);
+    let Written::Yes(lease) = store.take(&seen, &worker("w")).await.unwrap() else { panic!("refused") };
     assert_eq!((lease.counter, recorder.through_sdk()), (LeaseCounter(8), 0));
+}
+
+/// One write of each kind, with these names and numbers in it.
+async fn all_writes(store: &DynamoDbStore, name: &str, number: i64, kbps: f64) {
+    let seen = Lease {
+        owner: Some(worker(name)),
+        checkpoint_owner: Some(worker("it")),
+        counter: LeaseCounter(number),
+        ..free(1)
+    };
+    let unowned = Lease { owner: None, checkpoint_owner: None, ..seen.clone() };
+    let owned = Lease { checkpoint_owner: None, ..seen.clone() };
+    let mut write = CheckpointWrite {
+        shard: multilangd::types::ShardId::new(name),
+        seen: seen.counter,
+        checkpoint: Checkpoint::parse("49590338271490256608559692538361571095921575989136588898", 3).unwrap(),
+        hash_range: Some(HashKeyRange { start: 0, end: u128::MAX }),
+        children: BTreeSet::from([shard(7), multilangd::types::ShardId::new(name)]),
+        throughput_kbps: Some(kbps),
+    };
+    store.checkpoint(&write).await.unwrap();
+    write = CheckpointWrite { hash_range: None, children: BTreeSet::new(), checkpoint: Checkpoint::ShardEnd, ..write };
+    store.checkpoint(&write).await.unwrap();
+    for handoff in [HandoffKnown::No, HandoffKnown::Yes] {
+        store.renew(&write.shard, seen.counter, Some(kbps), handoff).await.unwrap();
+        store.renew(&write.shard, seen.counter, None, handoff).await.unwrap();
+    }
+    for lease in [&seen, &owned, &unowned] {
+        // the answers have no row, which is an error of each
+        store.take(lease, &worker(name)).await.unwrap_err();
+        store.assign(lease, &worker(name)).await.unwrap_err();
+        store.evict(lease).await.unwrap_err();
+    }
+    store.begin_handoff(&owned, &worker("next")).await.unwrap_err();
+}
+
+fn every_write_is_the_same_on_both_ways(name: &str, number: i64, kbps: f64) {
+    let work = async {
+        let (sdk, short) = (Recorder::default(), Recorder::default());
+        // a client that tries in an adaptive way gives no short way
+        all_writes(&sdk.store_trying(RetryConfig::adaptive(), TableSettings::default()), name, number, kbps).await;
+        let store = short.store(TableSettings::default());
+        renewed(&short, &store).await;
+        all_writes(&store, name, number, kbps).await;
+        assert_eq!((sdk.through_sdk(), short.through_sdk()), (16, 0));
+        let sent = |recorder: &Recorder| recorder.sent().iter().map(|(_, body)| canonical(body)).collect::<Vec<_>>();
+        assert_eq!(sent(&short), sent(&sdk));
+    };
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn every_write_is_the_same_on_both_ways_whatever_is_in_it(
+        name in "(\\PC|[\"\\\\\n\u{0}\u{7f}\u{2028}é😀]){1,20}",
+        number in 0..i64::MAX,
+        kbps in 0.0..1e9,
+    ) {
+        every_write_is_the_same_on_both_ways(&name, number, kbps);
+    }
 }
