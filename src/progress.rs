@@ -28,7 +28,8 @@ pub enum ShardState {
 pub trait Progress: Send + Sync + 'static {
     /// The shard's consumer changed its state.
     fn state(&self, shard: &ShardId, state: ShardState);
-    /// The child has handled these records; `behind` is the lag in milliseconds that came with them.
+    /// The child has handled these records; `behind` is the lag in milliseconds that came with them. Answers without
+    /// records are told, too, but those that only repeat the lag of the one before are not.
     fn delivered(&self, shard: &ShardId, records: &[Record], behind: Option<i64>);
     /// This checkpoint is stored.
     fn checkpointed(&self, shard: &ShardId, at: &Checkpoint);

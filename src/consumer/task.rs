@@ -156,6 +156,9 @@ impl<'a> ShardTask<'a> {
                 return self.fail(Failure::ReaderGone { shard }).await;
             };
             is_noted = is_noted || self.note_latest().await;
+            if is_noted && !self.shared.processing.call_for_empty_lists {
+                batches.only_news();
+            }
             match self.deliver(&mut batch).await {
                 Ok(Delivery::Done) => {}
                 Ok(Delivery::LeaseTooOld) => return self.leave(Call::Lost).await,

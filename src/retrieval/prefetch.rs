@@ -1,7 +1,7 @@
 //! Reads ahead of the consumer, within bounds.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
@@ -66,6 +66,8 @@ struct Waiting {
     bytes: AtomicUsize,
     records: AtomicUsize,
     fell: Notify,
+    /// Who receives has no use for a batch that says what the one before it said.
+    only_news: AtomicBool,
 }
 
 impl Waiting {
@@ -103,6 +105,12 @@ impl Prefetch {
         Self { batches, waiting, in_work: None }
     }
 
+    /// From now on a batch without records that says nothing else than the one before it is not handed over, so that an
+    /// idle shard's consumer sleeps.
+    pub fn only_news(&self) {
+        self.waiting.only_news.store(true, Ordering::Release);
+    }
+
     /// Waits for the next batch; `None` after the batch with `end`, or if the reader's task has died. Cancel-safe.
     ///
     /// Asking for it says that the batch before is done with, so its part of the budget is given back.
@@ -122,13 +130,18 @@ async fn read_ahead(
     waiting: &Waiting,
 ) {
     let account = limits.budget.as_ref().map(Budget::account);
+    let mut said = None;
     loop {
         let Ok(room) = sender.reserve().await else { return };
         while waiting.is_full(&limits) {
             waiting.fell.notified().await;
         }
         let Fetched { batch, grant } = loop {
-            if let Some(fetched) = attempt(&mut *reader, account.as_ref()).await {
+            let Some(fetched) = attempt(&mut *reader, account.as_ref()).await else { continue };
+            let says = empty(&fetched.batch);
+            let is_news = says.is_none() || says != said || !waiting.only_news.load(Ordering::Acquire);
+            said = says;
+            if is_news {
                 break fetched;
             }
         };
@@ -139,6 +152,11 @@ async fn read_ahead(
             return;
         }
     }
+}
+
+/// What a batch says that has neither records nor the shard's end: how far behind the newest record that is.
+fn empty(batch: &Batch) -> Option<Option<i64>> {
+    (batch.records.is_empty() && batch.end.is_none()).then_some(batch.millis_behind_latest)
 }
 
 /// One try with memory set aside for what may come; after a fault that is given back until it may be tried again.

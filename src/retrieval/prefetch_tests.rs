@@ -72,6 +72,48 @@ async fn nothing_is_fetched_while_eight_mebibytes_wait() {
     assert_eq!(fetched.load(Ordering::SeqCst), 5, "3 + 1 + 1 + 1 MiB wait");
 }
 
+/// Gives batches that are so far behind, one a second: those at `with_record` have one, the last one ends the shard.
+struct Behind {
+    millis: Vec<Option<i64>>,
+    with_record: Vec<usize>,
+    at: usize,
+}
+
+#[async_trait]
+impl RecordReader for Behind {
+    async fn next(&mut self) -> Batch {
+        sleep(Duration::from_secs(1)).await;
+        let records = self.with_record.iter().filter(|at| **at == self.at).map(|_| record("1")).collect();
+        let millis_behind_latest = self.millis[self.at];
+        self.at += 1;
+        Batch { records, millis_behind_latest, end: (self.at == self.millis.len()).then(Vec::new), bytes: 1 }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_batch_that_says_nothing_new_is_kept_from_who_wants_only_news() {
+    let millis = vec![Some(0), Some(0), Some(7), Some(7), None, None, None, Some(0), Some(0), Some(0), Some(0)];
+    let reader = || Box::new(Behind { millis: millis.clone(), with_record: vec![5, 8], at: 0 });
+    let mut tasks = JoinSet::new();
+    for (only_news, wanted) in
+        [(false, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11][..]), (true, &[1, 3, 5, 6, 7, 8, 9, 10, 11])]
+    {
+        let budget = Budget::new(100);
+        let limits = PrefetchLimits { budget: Some(Arc::clone(&budget)), ..PrefetchLimits::FAN_OUT };
+        let (began, mut came) = (tokio::time::Instant::now(), Vec::new());
+        let mut prefetch = Prefetch::start(reader(), limits, &mut tasks);
+        if only_news {
+            prefetch.only_news();
+        }
+        while let Some(batch) = prefetch.recv().await {
+            let second = began.elapsed().as_secs();
+            assert_eq!(batch.millis_behind_latest, millis[usize::try_from(second).unwrap() - 1]);
+            came.push(second);
+        }
+        assert_eq!((&came[..], budget.used()), (wanted, 0));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_batch_above_the_bound_comes_through_when_nothing_waits() {
     let (mut prefetch, fetched, _tasks) = start(&[100 << 20; 3], PrefetchLimits::POLLING);
