@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -71,27 +72,42 @@ pub fn run(file: &Path, environment: &Environment) -> Result<i32, LoadError> {
     for setting in loaded.settings.iter().filter(|setting| setting.origin != Origin::Default) {
         debug!(key = setting.key, value = %setting.value, origin = %setting.origin, "setting");
     }
-    Ok(block_on(daemon(loaded.config)))
+    let daemon = |threads: Handle| daemon(loaded.config, threads);
+    let code = threads().and_then(|shards| {
+        // Leases have this thread for themselves: no renewal waits behind records, and where shards are idle none of the
+        // others is woken for the answer.
+        let leases = Builder::new_current_thread().enable_all().build()?;
+        let code = leases.block_on(daemon(shards.handle().clone()));
+        leases.shutdown_timeout(LAST_LIMIT);
+        shards.shutdown_timeout(LAST_LIMIT);
+        Ok(code)
+    });
+    Ok(code.unwrap_or_else(no_threads))
 }
 
-/// Runs `work` on a runtime made for the daemon, and ends everything that is left of it.
+/// Runs `work` on threads of its own, and ends everything that is left of it.
 pub fn block_on(work: impl Future<Output = i32>) -> i32 {
-    let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MOST_THREADS));
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
-    match runtime {
-        Ok(runtime) => {
-            let code = runtime.block_on(work);
-            runtime.shutdown_timeout(LAST_LIMIT);
-            code
-        }
-        Err(error) => {
-            eprintln!("the system gives us no threads: {error}");
-            1
-        }
-    }
+    let code = threads().map(|runtime| {
+        let code = runtime.block_on(work);
+        runtime.shutdown_timeout(LAST_LIMIT);
+        code
+    });
+    code.unwrap_or_else(no_threads)
 }
 
-async fn daemon(config: Config) -> i32 {
+fn threads() -> std::io::Result<Runtime> {
+    let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MOST_THREADS));
+    Builder::new_multi_thread().worker_threads(threads).enable_all().build()
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it ends here")]
+fn no_threads(error: std::io::Error) -> i32 {
+    eprintln!("the system gives us no threads: {error}");
+    1
+}
+
+/// `threads` serve the shards.
+async fn daemon(config: Config, threads: Handle) -> i32 {
     let mut signals = match signals::Signals::new() {
         Ok(signals) => signals,
         Err(error) => {
@@ -104,7 +120,7 @@ async fn daemon(config: Config) -> i32 {
     let footprint = Arc::new(Footprint::default());
     let mut work = std::pin::pin!(async {
         tokio::select! {
-            result = serve(config, footprint.clone(), stop.clone()) => result,
+            result = serve(config, footprint.clone(), stop.clone(), threads) => result,
             never = footprint.keep_small() => match never {},
         }
     });
@@ -138,11 +154,16 @@ pub fn one_line(error: &anyhow::Error) -> String {
     chain(error.as_ref())
 }
 
-/// Works on the stream until `stop`.
+/// Works on the stream until `stop`, on its shards in `threads`.
 ///
 /// # Errors
 /// It could not begin, or a child failed. Everything that was taken is given back.
-pub async fn serve(config: Config, progress: Arc<dyn Progress>, stop: CancellationToken) -> anyhow::Result<()> {
+async fn serve(
+    config: Config,
+    progress: Arc<dyn Progress>,
+    stop: CancellationToken,
+    threads: Handle,
+) -> anyhow::Result<()> {
     ProcessLauncher::new(config.command.clone()).validate()?;
     if let OnPoison::DeadLetter(target @ DeadLetters::File(path)) = &config.processing.on_poison {
         validate(path).with_context(|| format!("{target} cannot be written; correct the path or its rights"))?;
@@ -152,25 +173,35 @@ pub async fn serve(config: Config, progress: Arc<dyn Progress>, stop: Cancellati
         () = stop.cancelled() => return Ok(()),
         clients = aws::Clients::new(&config) => clients?,
     };
-    serve_with(config, clients, progress, stop).await
+    serve_in(config, clients, progress, stop, threads).await
 }
 
-/// [`serve`] with clients of the caller's.
+/// Works on the stream until `stop`, with clients of the caller's and in the caller's runtime.
 ///
 /// # Errors
-/// As [`serve`].
+/// It could not begin, or a child failed. Everything that was taken is given back.
 pub async fn serve_with(
     config: Config,
     clients: aws::Clients,
     progress: Arc<dyn Progress>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    serve_in(config, clients, progress, stop, Handle::current()).await
+}
+
+async fn serve_in(
+    config: Config,
+    clients: aws::Clients,
+    progress: Arc<dyn Progress>,
+    stop: CancellationToken,
+    threads: Handle,
+) -> anyhow::Result<()> {
     let place = place(config.dynamodb_endpoint.as_deref(), "dynamoDBEndpoint", &config);
     let table = config.table_name.clone();
     let worker = tokio::select! {
         biased;
         () = stop.cancelled() => return Ok(()),
-        worker = build(config, clients, progress) => worker?,
+        worker = build(config, clients, progress, threads) => worker?,
     };
     match worker.run(stop).await {
         Err(WorkerError::Start(error)) => {
@@ -180,7 +211,12 @@ pub async fn serve_with(
     }
 }
 
-async fn build(config: Config, clients: aws::Clients, progress: Arc<dyn Progress>) -> anyhow::Result<Worker> {
+async fn build(
+    config: Config,
+    clients: aws::Clients,
+    progress: Arc<dyn Progress>,
+    threads: Handle,
+) -> anyhow::Result<Worker> {
     let launcher = launcher(&config)?;
     info!("Using workerId: {}", config.worker_id);
     let dead_letters = dead_letters(&config.processing.on_poison, &clients)?;
@@ -221,7 +257,7 @@ async fn build(config: Config, clients: aws::Clients, progress: Arc<dyn Progress
         dead_letters,
     };
     let consumers = Arc::new(consumers);
-    Ok(Worker { fleet, consumers, grace: config.processing.shutdown_grace })
+    Ok(Worker { fleet, consumers, threads, grace: config.processing.shutdown_grace })
 }
 
 /// What keeps dead letters, where they are asked for.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -47,6 +48,8 @@ pub struct Worker {
     pub fleet: Fleet,
     /// The data path's side.
     pub consumers: Arc<Shared>,
+    /// Where the consumers run.
+    pub threads: Handle,
     /// Longest wait of a graceful stop.
     pub grace: Duration,
 }
@@ -77,6 +80,7 @@ impl Worker {
         let (coordinator, assignments) = Coordinator::start(self.fleet.clone(), version);
         let mut crew = Crew {
             shared: self.consumers,
+            threads: self.threads,
             stops: Stops::default(),
             consumers: JoinSet::new(),
             employed: BTreeMap::new(),
@@ -122,6 +126,7 @@ impl Worker {
 /// The consumers of one worker.
 struct Crew {
     shared: Arc<Shared>,
+    threads: Handle,
     stops: Stops,
     consumers: JoinSet<Ended>,
     employed: BTreeMap<Id, Employed>,
@@ -210,7 +215,7 @@ impl Crew {
             let outcome = Box::pin(consume(shared, lease.clone(), held.clone(), stops)).await;
             (lease, held, outcome)
         };
-        let task = self.consumers.spawn(consumer.instrument(span));
+        let task = self.consumers.spawn_on(consumer.instrument(span), &self.threads);
         self.employed.insert(task.id(), employed);
     }
 

@@ -25,6 +25,7 @@ use multilangd::stream::memory::MemoryStream;
 use multilangd::stream::{ShardFilter, StreamCatalog};
 use multilangd::types::{EpochMillis, InitialPosition, ShardId, WorkerId};
 use multilangd::worker::{Worker, WorkerError};
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, advance, sleep};
@@ -246,7 +247,7 @@ impl World {
             initial: INITIAL,
             me: name.clone(),
         };
-        let worker = Worker { fleet, consumers: Arc::new(consumers), grace: GRACE };
+        let worker = Worker { fleet, consumers: Arc::new(consumers), threads: Handle::current(), grace: GRACE };
         let stop = CancellationToken::new();
         let (laws, table, told) = (self.laws.clone(), self.table.connect(Faults::default()), stop.clone());
         let me = name.clone();
