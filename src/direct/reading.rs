@@ -119,6 +119,7 @@ impl Reading {
     }
 
     /// The result of a request, in the words of the SDK.
+    #[expect(clippy::result_large_err, reason = "it is the SDK's own error")]
     pub(super) fn result(
         &self,
         answer: Result<Arrived, ConnectorError>,

@@ -165,12 +165,12 @@ enum Value<'a> {
 }
 
 fn value<E: serde::ser::Error>(value: &AttributeValue) -> Result<Value<'_>, E> {
-    match value {
-        AttributeValue::S(text) => Ok(Value::S(text)),
-        AttributeValue::N(number) => Ok(Value::N(number)),
-        AttributeValue::Ss(texts) => Ok(Value::Texts(texts)),
-        other => Err(E::custom(format_args!("{other:?} is no value of a lease"))),
-    }
+    let text = value.as_s().map(|text| Value::S(text));
+    let number = || value.as_n().map(|number| Value::N(number));
+    let texts = |_| value.as_ss().map(|texts| Value::Texts(texts));
+    text.or_else(|_| number())
+        .or_else(texts)
+        .map_err(|other| E::custom(format_args!("{other:?} is no value of a lease")))
 }
 
 impl Serialize for Expect {

@@ -4,12 +4,13 @@
 //! each after five minutes, so each is replaced before that: the next one is opened while the old one is still read
 //! (`opener`). One that is silent for too long is given up, because half-open connections tell nobody.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, Sleep, sleep};
 use tracing::{debug, info};
 
 use super::api::{EventFeed, ShardApi};
@@ -84,8 +85,9 @@ struct FanOutReader {
 struct Feed {
     events: Box<dyn EventFeed>,
     taken: u64,
-    /// When it is given up unless an event comes; set while somebody waits for one.
-    silent_at: Option<Instant>,
+    /// Over when it is given up unless an event comes. One timer for all events, set whenever somebody begins to wait.
+    silence: Pin<Box<Sleep>>,
+    is_awaited: bool,
     /// Failed tries to replace it.
     refusals: u32,
 }
@@ -142,11 +144,15 @@ impl FanOutReader {
             Some(feed) => feed,
             empty @ None => empty.insert(Feed::new(self.opener.open(&mut self.position).await?)),
         };
-        let silent_at = *feed.silent_at.get_or_insert_with(|| Instant::now() + SILENCE_LIMIT);
-        let silent = |_| FetchError::transient(SUBSCRIBE, format!("no event for {SILENCE_LIMIT:?}"));
+        if !std::mem::replace(&mut feed.is_awaited, true) {
+            feed.silence.as_mut().reset(Instant::now() + SILENCE_LIMIT);
+        }
         let event = tokio::select! {
             biased;
-            event = timeout_at(silent_at, feed.events.next()) => event.map_err(silent)??,
+            event = feed.events.next() => event?,
+            () = &mut feed.silence => {
+                return Err(FetchError::transient(SUBSCRIBE, format!("no event for {SILENCE_LIMIT:?}")));
+            }
             next = self.opener.open(&mut self.position), if feed.taken > 0 => {
                 match next {
                     Ok(events) => *feed = Feed::new(events),
@@ -160,7 +166,7 @@ impl FanOutReader {
                 return Ok(Outcome::Relieved);
             }
         };
-        feed.silent_at = None;
+        feed.is_awaited = false;
         let Some(event) = event else { return Ok(Outcome::Ended { events: feed.taken }) };
         let batch = take(&mut self.position, event)?;
         feed.taken += 1;
@@ -188,7 +194,7 @@ impl FanOutReader {
 
 impl Feed {
     fn new(events: Box<dyn EventFeed>) -> Self {
-        Self { events, taken: 0, silent_at: None, refusals: 0 }
+        Self { events, taken: 0, silence: Box::pin(sleep(SILENCE_LIMIT)), is_awaited: false, refusals: 0 }
     }
 }
 

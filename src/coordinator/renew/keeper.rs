@@ -154,15 +154,16 @@ impl<S: LeaseStore + ?Sized> Keeper<S> {
                     Some(_) if self.has_expired() => {} // came first after a standstill; nobody answers it
                     Some(command) => self.perform(command).await,
                 },
-                () = sleep_until(expires) => {}
-                () = sleep_until(self.due) => match self.renew_by_deadline().await {
-                    Ok(()) => failures = 0,
-                    Err(error) => {
-                        failures += 1;
-                        if failures == 1 {
-                            warn!(shard = %self.lease.shard, error = %chain(&error), "lease renewal failed, trying on");
+                () = sleep_until(self.due.min(expires)) => if !self.has_expired() {
+                    match self.renew_by_deadline().await {
+                        Ok(()) => failures = 0,
+                        Err(error) => {
+                            failures += 1;
+                            if failures == 1 {
+                                warn!(shard = %self.lease.shard, error = %chain(&error), "lease renewal failed, trying on");
+                            }
+                            self.due = Instant::now() + RETRY.jittered(failures);
                         }
-                        self.due = Instant::now() + RETRY.jittered(failures);
                     }
                 },
             }

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::SUBSCRIBE;
 use crate::backoff::Backoff;
@@ -44,8 +44,8 @@ pub(super) struct Opener {
     clock: Arc<dyn Clock>,
     shard: ShardId,
     since: Since,
-    /// Not before this moment may the service be asked for a subscription.
-    due: Instant,
+    /// Not before this moment may the service be asked for a subscription. One timer for all the waits that end early.
+    due: Pin<Box<Sleep>>,
     asked: Option<Instant>,
     call: Option<Call>,
 }
@@ -64,7 +64,7 @@ impl Opener {
             clock: Arc::clone(clock),
             shard: shard.clone(),
             since: Arc::clone(since),
-            due: Instant::now() + SPREAD.mul_f64(fastrand::f64()),
+            due: Box::pin(sleep_until(Instant::now() + SPREAD.mul_f64(fastrand::f64()))),
             asked: None,
             call: None,
         }
@@ -76,7 +76,7 @@ impl Opener {
         let call = match &mut self.call {
             Some(call) => call,
             none @ None => {
-                sleep_until(self.due).await;
+                self.due.as_mut().await;
                 let asked = Instant::now();
                 self.asked = Some(asked);
                 let (api, consumer, shard) = (self.api.clone(), self.consumer_arn.clone(), self.shard.clone());
@@ -96,7 +96,7 @@ impl Opener {
         if let Some(latest) = position.latest_since() {
             self.since.get_or_init(|| latest);
         }
-        self.due = Instant::now() + RELIEF_AGE - RELIEF_SPREAD.mul_f64(fastrand::f64());
+        self.due.as_mut().reset(Instant::now() + RELIEF_AGE - RELIEF_SPREAD.mul_f64(fastrand::f64()));
         Ok(events)
     }
 
@@ -117,7 +117,7 @@ impl Opener {
 
     fn wait(&mut self, wait: Duration) {
         let now = Instant::now();
-        self.due = (now + wait).max(self.asked.map_or(now, |asked| asked + CALL_GAP));
+        self.due.as_mut().reset((now + wait).max(self.asked.map_or(now, |asked| asked + CALL_GAP)));
     }
 }
 

@@ -6,14 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use aws_sdk_kinesis::Config;
 use aws_sdk_kinesis::types::StartingPosition;
-use aws_smithy_types::event_stream::Message;
 use bytes::Bytes;
 use serde::Deserialize;
 use tracing::warn;
 
 use super::Kinesis;
 use super::faults::{exception, fetch_error};
-use super::frames::Frames;
+use super::frames::{Frames, Message};
 use super::records::{TakeBody, TakeDate, position};
 use crate::stream::answer;
 use crate::stream::fetch::{Dated, Event, FetchError, IteratorStart};
@@ -72,7 +71,7 @@ impl Subscription {
         loop {
             let message = self.0.next().await.map_err(|error| FetchError::transient(SUBSCRIBE, error))?;
             let Some(message) = message else { return Ok(None) };
-            match frame_of(message) {
+            match frame_of(&message) {
                 Frame::Event(payload) => return event_of(&payload).map(Some),
                 Frame::Exception { code, payload } => return Err(exception(SUBSCRIBE, &code, &message_in(&payload))),
                 Frame::Other => {}
@@ -82,20 +81,14 @@ impl Subscription {
 }
 
 /// Source: the event stream encoding of the AWS SDKs, headers of an event and of an exception.
-fn frame_of(message: Message) -> Frame {
-    let header = |name: &str| {
-        let found = message.headers().iter().find(|header| header.name().as_str() == name);
-        found.and_then(|header| header.value().as_string().ok()).map(|text| text.as_str().to_owned())
-    };
-    match header(":message-type").as_deref() {
-        Some("event") if header(":event-type").as_deref() == Some(EVENT) => Frame::Event(message.payload().clone()),
-        Some("exception") => {
-            Frame::Exception { code: header(":exception-type").unwrap_or_default(), payload: message.payload().clone() }
-        }
+fn frame_of(message: &Message) -> Frame {
+    let text = |name| message.text(name).unwrap_or_default().to_owned();
+    match message.text(":message-type") {
+        Some("event") if message.text(":event-type") == Some(EVENT) => Frame::Event(message.payload().clone()),
+        Some("exception") => Frame::Exception { code: text(":exception-type"), payload: message.payload().clone() },
         Some("error") => {
-            let text = header(":error-message").unwrap_or_default();
-            let payload = serde_json::json!({ "message": text }).to_string().into();
-            Frame::Exception { code: header(":error-code").unwrap_or_default(), payload }
+            let payload = serde_json::json!({ "message": text(":error-message") }).to_string().into();
+            Frame::Exception { code: text(":error-code"), payload }
         }
         Some(_) | None => Frame::Other,
     }
@@ -124,29 +117,34 @@ fn event_of(payload: &Bytes) -> Result<Event, FetchError> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::frames;
     use super::*;
-    use aws_smithy_types::event_stream::{Header, HeaderValue};
+    use aws_smithy_eventstream::frame::write_message_to;
+    use aws_smithy_types::event_stream::{self, Header, HeaderValue};
 
     fn message(headers: &[(&'static str, &'static str)], payload: &'static str) -> Message {
-        headers.iter().fold(Message::new(payload.as_bytes()), |message, (name, value)| {
+        let whole = headers.iter().fold(event_stream::Message::new(payload.as_bytes()), |message, (name, value)| {
             message.add_header(Header::new(*name, HeaderValue::String((*value).into())))
-        })
+        });
+        let mut frame = Vec::new();
+        write_message_to(&whole, &mut frame).unwrap();
+        frames::message_in(&frame.into()).unwrap()
     }
 
     #[test]
     fn frames_are_told_apart_by_their_headers() {
         let event = message(&[(":event-type", EVENT), (":message-type", "event")], "{}");
-        assert_eq!(frame_of(event), Frame::Event(Bytes::from_static(b"{}")));
+        assert_eq!(frame_of(&event), Frame::Event(Bytes::from_static(b"{}")));
         for other in ["initial-response", "SomethingNew"] {
-            assert_eq!(frame_of(message(&[(":message-type", "event"), (":event-type", other)], "{}")), Frame::Other);
+            assert_eq!(frame_of(&message(&[(":message-type", "event"), (":event-type", other)], "{}")), Frame::Other);
         }
-        assert_eq!(frame_of(message(&[], "{}")), Frame::Other);
+        assert_eq!(frame_of(&message(&[], "{}")), Frame::Other);
     }
 
     #[test]
     fn an_exception_in_the_stream_tells_the_next_move() {
         let fault = |code, text| {
-            let frame = frame_of(message(&[(":message-type", "exception"), (":exception-type", code)], text));
+            let frame = frame_of(&message(&[(":message-type", "exception"), (":exception-type", code)], text));
             let Frame::Exception { code, payload } = frame else { panic!("{frame:?}") };
             exception(SUBSCRIBE, &code, &message_in(&payload))
         };
@@ -159,7 +157,7 @@ mod tests {
             &[(":message-type", "error"), (":error-code", "LimitExceededException"), (":error-message", "m")],
             "",
         );
-        let Frame::Exception { code, payload } = frame_of(error) else { panic!("no exception") };
+        let Frame::Exception { code, payload } = frame_of(&error) else { panic!("no exception") };
         assert!(matches!(exception(SUBSCRIBE, &code, &message_in(&payload)), FetchError::Throttled(_)));
     }
 }
