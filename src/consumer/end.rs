@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use crate::backoff::Backoff;
 use crate::consumer::Shared;
-use crate::coordinator::renew::{HeldLease, chain};
+use crate::coordinator::renew::{HeldLease, Standing, chain};
 use crate::coordinator::tree::child_leases;
 use crate::lease::LeaseStoreError;
 use crate::stream::ChildShard;
@@ -18,19 +18,43 @@ use crate::types::ShardId;
 
 /// Waits between tries.
 const RETRY: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
+/// Wait before the shard is given back whose last answer was incomplete, so that it does not go round in circles.
+const INCOMPLETE_WAIT: Duration = Duration::from_secs(10);
 
-/// Creates the leases of `children` and notes them in the parent's row; tries on until that is done. Cancel-safe in
-/// the sense that it may be begun again at any time.
-pub(super) async fn hand_on(shared: &Shared, held: &HeldLease, children: &[ChildShard]) {
+/// The last answer cannot name all that follows: nobody may take it for the end of the shard.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Incomplete {
+    /// A shard that follows alone has been merged from two.
+    #[error("shard `{0}` follows alone, and the service does not name the two parents that it was merged from")]
+    Merge(ShardId),
+    /// It could begin before its parents have ended.
+    #[error("the service names no parents of shard `{0}`, which follows")]
+    Orphan(ShardId),
+}
+
+/// Creates the leases of `children` and notes them in the parent's row; tries on until that is done, or the lease is
+/// lost. Cancel-safe in the sense that it may be begun again at any time.
+///
+/// # Errors
+/// The children cannot be all, and nothing was written; whoever asks the service again may be told more.
+pub(super) async fn hand_on(shared: &Shared, held: &HeldLease, children: &[ChildShard]) -> Result<(), Incomplete> {
+    let parents = match parents_of_a_merge(children) {
+        Ok(parents) => parents,
+        Err(incomplete) => {
+            warn!(shard = %held.shard(), error = %incomplete, "the last answer is not believed; the shard is given back");
+            sleep(INCOMPLETE_WAIT).await;
+            return Err(incomplete);
+        }
+    };
     let mut failures = 0;
-    loop {
-        match try_hand_on(shared, held, children).await {
-            Ok(None) => return,
+    while held.standing() != Standing::Lost {
+        match try_hand_on(shared, held, children, parents).await {
+            Ok(None) => break,
             Ok(Some(parent)) => {
                 failures += 1;
                 if failures == 1 {
                     warn!(shard = %held.shard(), %parent,
-                        "the other parent of the merged shard has no lease yet; waiting for it, so that order is kept");
+                        "a parent of the merged shard has no lease yet; waiting for it, so that order is kept");
                 }
             }
             Err(error) => {
@@ -42,23 +66,51 @@ pub(super) async fn hand_on(shared: &Shared, held: &HeldLease, children: &[Child
         }
         sleep(RETRY.jittered(failures)).await;
     }
+    Ok(())
 }
 
-/// `Some` names the other parent of a merge when it has no lease: then the child must wait for it to have one.
+/// Both parents, if the shard was merged with another one. Pure.
+///
+/// Of a split that names one child only the other one would be lost: once this shard is finished nobody looks for it.
+///
+/// Source: KCL 3.x `ShutdownTask.createLeasesForChildShardsIfNotExist`, `HierarchicalShardSyncer.newKCLLeaseForChildShard`.
+fn parents_of_a_merge(children: &[ChildShard]) -> Result<Option<[&ShardId; 2]>, Incomplete> {
+    if let Some(orphan) = children.iter().find(|child| child.parents.is_empty()) {
+        return Err(Incomplete::Orphan(orphan.id.clone()));
+    }
+    let [only] = children else { return Ok(None) };
+    match only.parents.as_slice() {
+        [one, other] => Ok(Some([one, other])),
+        _ => Err(Incomplete::Merge(only.id.clone())),
+    }
+}
+
+/// `Some` names a parent of a merge that has no lease while the other one has: then the child must wait for it, unless
+/// it has a lease itself.
 async fn try_hand_on(
     shared: &Shared,
     held: &HeldLease,
     children: &[ChildShard],
+    parents: Option<[&ShardId; 2]>,
 ) -> Result<Option<ShardId>, LeaseStoreError> {
-    for child in children {
-        for parent in child.parents.iter().filter(|parent| *parent != held.shard()) {
-            if shared.leases.get(parent).await?.is_none() && shared.leases.get(&child.id).await?.is_none() {
-                return Ok(Some(parent.clone()));
-            }
+    if let Some([one, other]) = parents {
+        let missing = match (shared.leases.get(one).await?, shared.leases.get(other).await?) {
+            (None, Some(_)) => Some(one),
+            (Some(_), None) => Some(other),
+            (Some(_), Some(_)) | (None, None) => None,
+        };
+        if let (Some(missing), [child]) = (missing, children)
+            && shared.leases.get(&child.id).await?.is_none()
+        {
+            return Ok(Some(missing.clone()));
         }
     }
     for lease in child_leases(children) {
-        if shared.leases.get(&lease.shard).await?.is_none() && shared.leases.create(&lease).await? {
+        let is_missing = shared.leases.get(&lease.shard).await?.is_none();
+        if held.standing() == Standing::Lost {
+            return Ok(None); // after a standstill the child may be done and its lease gone: it must not come back
+        }
+        if is_missing && shared.leases.create(&lease).await? {
             info!(shard = %held.shard(), child = %lease.shard, "created the lease of a following shard");
         }
     }

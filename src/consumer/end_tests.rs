@@ -5,7 +5,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::consumer::testing::{Ground, Nursery, obedient};
-use crate::coordinator::testing::{beside, lease, row, shard};
+use crate::coordinator::testing::{F, beside, lease, row, shard};
 use crate::lease::LeaseStore;
 use crate::lease::memory::faults::{Fault, Operation};
 use crate::types::{Checkpoint, HashKeyRange};
@@ -31,7 +31,7 @@ fn scene() -> Scene {
 #[tokio::test(start_paused = true)]
 async fn the_shards_that_follow_get_leases_at_their_beginning_and_are_noted() {
     let Scene { ground, shared, held } = scene();
-    hand_on(&shared, &held, &[child(2, &[0]), child(3, &[0])]).await;
+    hand_on(&shared, &held, &[child(2, &[0]), child(3, &[0])]).await.unwrap();
     for number in [2, 3] {
         let row = row(&ground.table, number);
         assert_eq!((row.checkpoint, row.owner), (Checkpoint::TrimHorizon, None));
@@ -58,7 +58,7 @@ async fn a_merge_goes_on_where_the_other_parent_is_done_and_cleaned_up() {
     let Scene { ground, shared, held } = scene();
     let there = lease(2, Some("b"));
     ground.table.put_lease(&there);
-    hand_on(&shared, &held, &[child(2, &[0, 1])]).await;
+    hand_on(&shared, &held, &[child(2, &[0, 1])]).await.unwrap();
     assert_eq!(row(&ground.table, 2), there, "the child's lease is as the other parent's worker made it");
     assert_eq!(row(&ground.table, 0).children.len(), 1);
 }
@@ -72,7 +72,7 @@ async fn handing_on_survives_every_fault_and_may_be_begun_again() {
         }
         let children = [child(2, &[0]), child(3, &[0])];
         let cut_short = timeout(Duration::from_millis(700), hand_on(&shared, &held, &children)).await;
-        hand_on(&shared, &held, &children).await;
+        hand_on(&shared, &held, &children).await.unwrap();
         assert_eq!(ground.table.snapshot().leases.len(), 3, "{fault:?} {cut_short:?}");
         assert_eq!(row(&ground.table, 0).children.len(), 2, "{fault:?}");
     }
@@ -86,9 +86,51 @@ async fn two_parents_of_a_merge_may_hand_on_at_the_same_time() {
     let pause = Duration::from_millis(50);
     ground.table.faults().next(Operation::Get, 4, Fault::Slow { before: pause, after: pause });
     ground.table.faults().next(Operation::Create, 2, Fault::Slow { before: pause, after: pause });
-    tokio::join!(hand_on(&shared, &held, &merged), hand_on(&shared, &other, &merged));
+    let handed = tokio::join!(hand_on(&shared, &held, &merged), hand_on(&shared, &other, &merged));
+    assert_eq!(handed, (Ok(()), Ok(())));
     assert_eq!(ground.table.snapshot().leases.len(), 3);
     for parent in [0, 1] {
         assert_eq!(row(&ground.table, parent).children.len(), 1);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_follows_is_not_believed_before_all_of_it_can_be_known() {
+    let table = [
+        (vec![child(2, &[0])], Some(Incomplete::Merge(shard(2)))),
+        (vec![child(2, &[1])], Some(Incomplete::Merge(shard(2)))),
+        (vec![child(2, &[0, 1, 4])], Some(Incomplete::Merge(shard(2)))),
+        (vec![child(2, &[])], Some(Incomplete::Orphan(shard(2)))),
+        (vec![child(2, &[0]), child(3, &[])], Some(Incomplete::Orphan(shard(3)))),
+        (vec![child(2, &[0]), child(3, &[0])], None),
+        (vec![child(2, &[1, 0])], None),
+    ];
+    for (children, incomplete) in table {
+        let Scene { ground, shared, held } = scene();
+        ground.table.put_lease(&lease(1, None));
+        let handed = hand_on(&shared, &held, &children).await;
+        assert_eq!(handed.err(), incomplete, "{children:?}");
+        let untouched = row(&ground.table, 0).children.is_empty() && ground.table.snapshot().leases.len() == 2;
+        assert_eq!(untouched, incomplete.is_some(), "{children:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_merge_whose_own_row_is_gone_makes_no_lease_until_that_is_noticed() {
+    let Scene { ground, shared, held } = scene();
+    beside(&ground.table).create(&lease(1, Some("b"))).await.unwrap();
+    beside(&ground.table).delete(&shard(0)).await.unwrap();
+    hand_on(&shared, &held, &[child(2, &[0, 1])]).await.unwrap();
+    assert_eq!(held.standing(), Standing::Lost);
+    assert_eq!(ground.table.snapshot().leases, [lease(1, Some("b"))]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_stood_still_brings_no_childs_lease_back() {
+    let Scene { ground, shared, held } = scene();
+    ground.table.faults().next(Operation::Get, 1, Fault::Slow { before: Duration::ZERO, after: F });
+    ground.table.faults().next(Operation::Renew, 20, Fault::LostRequest);
+    hand_on(&shared, &held, &[child(2, &[0]), child(3, &[0])]).await.unwrap();
+    assert_eq!(held.standing(), Standing::Lost);
+    assert_eq!(ground.table.snapshot().leases.len(), 1, "the answer came when the lease was another's");
 }

@@ -47,6 +47,8 @@ enum Call {
     Stop,
     Wanted,
     Lost,
+    /// What follows the shard is not known for certain; its end is to be read again.
+    Unclear,
 }
 
 /// What became of a batch.
@@ -276,7 +278,9 @@ impl<'a> ShardTask<'a> {
             tokio::select! {
                 biased;
                 call = called(&self.held, stop, Duration::ZERO) => return self.leave(call).await,
-                () = hand_on(&self.shared, &self.held, children) => {}
+                handed = hand_on(&self.shared, &self.held, children) => if handed.is_err() {
+                    return self.leave(Call::Unclear).await;
+                }
             }
         }
         if self.held.standing() == Standing::Lost {
@@ -323,10 +327,12 @@ impl<'a> ShardTask<'a> {
         let stops_all = self.shared.processing.when_child_fails == WhenChildFails::Exit;
         let has_failed = lost.is_err();
         match (lost, call) {
-            (Err(failure), Call::Stop | Call::Wanted) if self.may_be_gone(&failure) => {
+            (Err(failure), Call::Stop | Call::Wanted | Call::Unclear) if self.may_be_gone(&failure) => {
                 debug!(%shard, %failure, "child had ended when it was told to leave");
             }
-            (Err(failure), Call::Lost | Call::Wanted) if stops_all => return self.fail_child(failure).await,
+            (Err(failure), Call::Lost | Call::Wanted | Call::Unclear) if stops_all => {
+                return self.fail_child(failure).await;
+            }
             (Err(failure), _) => warn!(%shard, %failure, "child failed while it was told to leave"),
             (Ok(()), _) => {}
         }
