@@ -119,5 +119,8 @@ async fn try_hand_on(
 }
 
 #[cfg(test)]
+#[path = "end_deaths_tests.rs"]
+mod deaths;
+#[cfg(test)]
 #[path = "end_tests.rs"]
 mod tests;

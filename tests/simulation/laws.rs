@@ -278,6 +278,11 @@ impl Laws {
                 state.furthest.insert(shard, now);
             }
         }
+        for lease in rows.iter().filter(|lease| lease.is_finished()) {
+            let mut children = lease.children.iter();
+            let all = !lease.children.is_empty() && children.all(|child| state.furthest.contains_key(child));
+            state.must(all, || format!("what follows has leases before a shard is finished: {}", lease.shard));
+        }
         let kept: BTreeSet<&ShardId> = rows.iter().map(|lease| &lease.shard).collect();
         let gone: Vec<_> = state.furthest.keys().filter(|shard| !kept.contains(shard)).cloned().collect();
         for shard in gone {
