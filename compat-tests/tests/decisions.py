@@ -12,7 +12,7 @@ QUESTIONS, FLEETS = "1000", "3"
 
 @test("decisions", heavy=True)
 def _(world):
-    """Drawn fleets, lists of shards, finished leases, tables and odd rows are decided about as by Java 3.5.1 and 2.5.4."""
+    """Drawn fleets, lists of shards, ends of shards, finished leases, tables and odd rows are decided about as by Java 3.5.1 and 2.5.4."""
     jars = {version: os.path.join(world.tools.java_worker(version), "*") for version in ("3.5.1", "2.5.4")}
     check(not any(" " in folder for folder in jars.values()), "the jars must be in a folder without blanks: %s" % jars)
     environment = dict(os.environ, KCL_QUESTIONS=QUESTIONS, ASSIGN_FLEETS=FLEETS,

@@ -60,3 +60,6 @@ async fn first_unfinished(shared: &Shared, lease: &Lease) -> Result<Option<Shard
     }
     Ok(None)
 }
+
+#[cfg(test)]
+mod beside;

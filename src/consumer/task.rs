@@ -423,5 +423,7 @@ async fn called(held: &HeldLease, stop: &CancellationToken, unnoticed: Duration)
 }
 
 #[cfg(test)]
+mod beside;
+#[cfg(test)]
 #[path = "task_tests.rs"]
 mod tests;
