@@ -249,6 +249,7 @@ async fn build(
         compatibility: config.compatibility,
         progress,
         parent_poll,
+        application: config.application_name,
         stream: config.stream_name,
         clock: clock.clone(),
         read_ahead: PrefetchLimits::of(&config.retrieval, budget(config.buffer_bytes)),

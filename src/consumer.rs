@@ -46,7 +46,9 @@ pub struct Shared {
     pub launcher: Arc<dyn ChildLauncher>,
     /// Who watches.
     pub progress: Arc<dyn Progress>,
-    /// `streamName`, for what is written down.
+    /// `applicationName`, for what is written down.
+    pub application: String,
+    /// `streamName`, for the same.
     pub stream: String,
     /// Wall time, for the same.
     pub clock: Arc<dyn Clock>,

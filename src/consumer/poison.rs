@@ -50,8 +50,8 @@ pub(super) async fn trace(
     let Some(target) = &shared.dead_letters else {
         return Err(failed(std::io::Error::other("nobody keeps letters; this is a bug, please report it")));
     };
-    let (time, stream) = (shared.clock.now(), shared.stream.as_str());
-    let letter = Letter { time, stream, shard, record, attempts, error: cause };
+    let (time, application, stream) = (shared.clock.now(), shared.application.as_str(), shared.stream.as_str());
+    let letter = Letter { time, application, stream, shard, record, attempts, error: cause };
     let stored = tokio::select! {
         biased;
         stored = store(&**target, &letter, named) => stored,

@@ -280,6 +280,7 @@ impl Ground {
             source: Arc::new(PollingSource::in_memory(self.stream.clone(), polling, initial, clock)),
             launcher,
             progress: Arc::new(Unwatched),
+            application: "app".to_owned(),
             stream: "words".to_owned(),
             clock: self.clock.clone(),
             processing: self.processing.clone(),

@@ -228,6 +228,7 @@ impl World {
             source: Arc::new(source),
             launcher: Arc::new(launcher),
             progress: Arc::new(Unwatched),
+            application: "app".to_owned(),
             stream: "simulated".to_owned(),
             clock: clock.clone(),
             processing: processing(),

@@ -76,7 +76,7 @@ fn message(to: &dead_letters::Queue, letter: &Letter<'_>, (index, part): (usize,
 /// What a FIFO queue knows a repeat by: at most 128 letters and digits.
 fn identity(letter: &Letter<'_>, part: usize) -> String {
     use md5::Digest as _;
-    let digest = md5::Md5::digest(format!("{}/{part}", letter.name()));
+    let digest = md5::Md5::digest(format!("{}/{}/{part}", letter.application, letter.name()));
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -127,6 +127,7 @@ mod tests {
         let (one, other) = (record("4968"), record("4969"));
         let letter = |record| Letter {
             time: EpochMillis(99),
+            application: "app",
             stream: "orders",
             shard: &shard,
             record,
@@ -142,6 +143,8 @@ mod tests {
         assert_eq!(identity(&one, 0).len(), 32);
         assert_ne!(identity(&one, 0), identity(&one, 1));
         assert_ne!(identity(&one, 0), identity(&other, 0));
+        let elsewhere = message(&queue("dead.fifo"), &Letter { application: "other", ..letter(&one) }, (0, "{}"));
+        assert_ne!(elsewhere["MessageDeduplicationId"], identity(&one, 0), "another application's letter is no repeat");
     }
 
     #[test]
