@@ -123,6 +123,14 @@ impl Target for Keeper {
     }
 }
 
+/// What there is to say of an answer in another form than the service's.
+fn unknown(service: &str, status: u16, check: &str) -> String {
+    match status {
+        500.. => format!("{service}, or what stands before it, answered {status} without a reason"),
+        _ => format!("the answer {status} is not {service}'s; check {check} and what stands between"),
+    }
+}
+
 /// The answer to one request.
 ///
 /// # Errors

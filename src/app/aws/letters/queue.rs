@@ -3,7 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use super::signed::{Answer, Ask, Service, Signed, configured_endpoint};
-use super::{Look, Means};
+use super::{Look, Means, unknown};
 use crate::config::dead_letters;
 use crate::poison::letter::Letter;
 
@@ -33,9 +33,7 @@ impl Queue {
     pub(super) async fn store(&self, letter: &Letter<'_>) -> Result<(), String> {
         for (index, part) in letter.parts(MOST).iter().enumerate() {
             let answer = self.ask("SendMessage", &message(&self.to, letter, (index, part))).await?;
-            if !answer.is_success() {
-                return Err(refusal(&answer));
-            }
+            validate(&answer, part)?;
         }
         Ok(())
     }
@@ -48,7 +46,7 @@ impl Queue {
         let question = json!({ "QueueUrl": self.to.url, "AttributeNames": ["QueueArn"] });
         let answer = self.ask("GetQueueAttributes", &question).await?;
         match error_in(&answer).0.as_str() {
-            _ if answer.is_success() => Ok(Look::There),
+            _ if answer.is_success() && names_queue(&answer) => Ok(Look::There),
             "AccessDenied" | "AccessDeniedException" => Ok(Look::Untold),
             _ => Err(refusal(&answer)),
         }
@@ -75,24 +73,55 @@ fn message(to: &dead_letters::Queue, letter: &Letter<'_>, (index, part): (usize,
 
 /// What a FIFO queue knows a repeat by: at most 128 letters and digits.
 fn identity(letter: &Letter<'_>, part: usize) -> String {
-    use md5::Digest as _;
-    let digest = md5::Md5::digest(format!("{}/{}/{part}", letter.application, letter.name()));
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    md5_of(&format!("{}/{}/{part}", letter.application, letter.name()))
 }
 
-/// Code and message. Source: AWS JSON 1.0: `__type` is the error's name, behind that of its namespace.
+fn md5_of(text: &str) -> String {
+    use md5::Digest as _;
+    md5::Md5::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Whether the queue has this part. A proxy's page comes with 200, too.
+///
+/// # Errors
+/// It has not, or it is not known.
+fn validate(answer: &Answer, part: &str) -> Result<(), String> {
+    let body: Json = serde_json::from_slice(&answer.body).unwrap_or_default();
+    match (body["MessageId"].as_str(), body["MD5OfMessageBody"].as_str()) {
+        (Some(_), Some(digest)) if answer.is_success() && digest != md5_of(part) => {
+            Err("SQS has another message than what was sent, by its MD5; look for what changes it on the way"
+                .to_owned())
+        }
+        (Some(_), Some(_) | None) if answer.is_success() => Ok(()),
+        _ => Err(refusal(answer)),
+    }
+}
+
+/// Whether it is the answer of a queue.
+fn names_queue(answer: &Answer) -> bool {
+    let body: Json = serde_json::from_slice(&answer.body).unwrap_or_default();
+    body["Attributes"]["QueueArn"].is_string()
+}
+
+/// Code and message; empty where it is not the answer of SQS. Source: AWS JSON 1.0: `__type` is the error's name, behind that of its namespace.
 fn error_in(answer: &Answer) -> (String, String) {
     let body: Json = serde_json::from_slice(&answer.body).unwrap_or_default();
-    let code = body["__type"].as_str().and_then(|name| name.rsplit('#').next()).unwrap_or("no reason");
+    let code = body["__type"].as_str().and_then(|name| name.rsplit('#').next()).unwrap_or_default();
     let said = body["message"].as_str().or(body["Message"].as_str()).unwrap_or_default();
     (code.to_owned(), said.to_owned())
 }
 
 fn refusal(answer: &Answer) -> String {
     let (code, said) = error_in(answer);
+    if code.is_empty() {
+        return unknown("SQS", answer.status, "the queue's URL, AWS_ENDPOINT_URL_SQS");
+    }
     let cure = match code.as_str() {
         "AccessDeniedException" | "AccessDenied" => "; allow sqs:SendMessage in the policy",
         "QueueDoesNotExist" | "AWS.SimpleQueueService.NonExistentQueue" => "; check the queue's URL",
+        "InvalidParameterValue" | "InvalidParameterValueException" if said.contains("shorter than") => {
+            "; let its MaximumMessageSize be 262144"
+        }
         "KmsAccessDenied" | "KMS.AccessDeniedException" => "; allow kms:GenerateDataKey and kms:Decrypt on its key",
         _ => "",
     };
@@ -150,7 +179,7 @@ mod tests {
     #[test]
     fn a_refusal_names_the_cure() {
         let refused = |status, body: &'static str| {
-            refusal(&Answer { status, bucket_region: None, body: body.as_bytes().to_vec() })
+            refusal(&Answer { status, bucket_region: None, has_etag: false, body: body.as_bytes().to_vec() })
         };
         let denied = r#"{"__type":"com.amazonaws.sqs#AccessDeniedException","Message":"User x may not"}"#;
         let told = "SQS answered 403 AccessDeniedException: User x may not; allow sqs:SendMessage in the policy";
@@ -158,6 +187,29 @@ mod tests {
         let gone =
             r#"{"__type":"com.amazonaws.sqs#QueueDoesNotExist","message":"The specified queue does not exist."}"#;
         assert!(refused(400, gone).ends_with("does not exist.; check the queue's URL"));
-        assert_eq!(refused(502, "<html>"), "SQS answered 502 no reason: ");
+        let long = r#"{"__type":"com.amazonaws.sqs#InvalidParameterValue","message":"Message must be shorter than 1024 bytes."}"#;
+        assert!(refused(400, long).ends_with("1024 bytes.; let its MaximumMessageSize be 262144"));
+        assert_eq!(refused(502, "<html>"), "SQS, or what stands before it, answered 502 without a reason");
+        let told = "the answer 302 is not SQS's; check the queue's URL, AWS_ENDPOINT_URL_SQS and what stands between";
+        assert_eq!(refused(302, ""), told);
+    }
+
+    #[test]
+    fn only_a_queue_that_tells_of_the_message_has_it() {
+        let told = |status, body: &str| {
+            let answer = Answer { status, bucket_region: None, has_etag: false, body: body.as_bytes().to_vec() };
+            validate(&answer, "{}").err().unwrap_or_default()
+        };
+        let digest = r#"{"MessageId":"m","MD5OfMessageBody":"99914b932bd37a50b983c5e7c90ae93b"}"#;
+        assert_eq!((told(200, digest).as_str(), told(200, r#"{"MessageId":"m"}"#).as_str()), ("", ""));
+        for (status, body, why) in [
+            (500, digest, "answered 500 without a reason"),
+            (200, r#"{"MessageId":"m","MD5OfMessageBody":"0"}"#, "another message than what was sent"),
+            (200, "<html>login</html>", "the answer 200 is not SQS's"),
+            (200, "", "the answer 200 is not SQS's"),
+            (302, "", "the answer 302 is not SQS's"),
+        ] {
+            assert!(told(status, body).contains(why), "{status} {body}: {}", told(status, body));
+        }
     }
 }

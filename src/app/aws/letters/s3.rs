@@ -1,11 +1,11 @@
 //! Letters into an S3 bucket, an object each. A letter that comes again takes the place of the first.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use md5::Digest as _;
 
 use super::signed::{Answer, Ask, Service, Signed, configured_endpoint};
-use super::{Look, Means};
+use super::{Look, Means, unknown};
 use crate::config::dead_letters::S3Prefix;
 use crate::poison::letter::Letter;
 
@@ -18,9 +18,8 @@ const UNRESERVED: &[u8] = b"-_.~/";
 pub struct S3 {
     to: S3Prefix,
     means: Means,
-    home: Place,
-    /// Where the bucket is, once S3 has told that it is elsewhere.
-    moved: OnceLock<Place>,
+    /// Where the bucket is, as far as S3 has told.
+    place: Mutex<Arc<Place>>,
 }
 
 #[derive(Debug)]
@@ -47,7 +46,7 @@ impl Place {
 impl S3 {
     pub(super) fn new(to: &S3Prefix, means: &Means) -> Self {
         let home = Place::new(&to.bucket, &means.region, means);
-        Self { to: to.clone(), means: means.clone(), home, moved: OnceLock::new() }
+        Self { to: to.clone(), means: means.clone(), place: Mutex::new(Arc::new(home)) }
     }
 
     /// # Errors
@@ -59,7 +58,8 @@ impl S3 {
         let digest = base64_simd::STANDARD.encode_to_string(md5::Md5::digest(&body));
         let headers = vec![("content-type", "application/json".to_owned()), ("content-md5", digest)];
         let answer = self.ask("PUT", &key, &headers, &body).await?;
-        if answer.is_success() { Ok(()) } else { Err(self.refusal(&answer)) }
+        // a proxy's page comes with 200, too
+        if answer.is_success() && answer.has_etag { Ok(()) } else { Err(refusal(&answer)) }
     }
 
     /// Whether the bucket is there. A policy that lets letters in need not let this through.
@@ -88,38 +88,55 @@ impl S3 {
             let path = if whole.is_empty() { "/".to_owned() } else { whole };
             Ask { method, path, headers: headers.to_vec(), body: body.to_vec() }
         };
-        let place = self.moved.get().unwrap_or(&self.home);
-        let answer = place.service.send(ask(place)).await?;
-        match &answer.bucket_region {
-            Some(region) if !answer.is_success() && *region != place.region && self.moved.get().is_none() => {
-                let place = self.moved.get_or_init(|| Place::new(&self.to.bucket, region, &self.means));
-                place.service.send(ask(place)).await
+        let place = self.place.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let answer = place.service.send(ask(&place)).await?;
+        let region = match region_in(&answer) {
+            None if matches!(answer.status, 301 | 302 | 307) => {
+                let path = if place.path.is_empty() { "/".to_owned() } else { place.path.clone() };
+                let look = Ask { method: "HEAD", path, headers: Vec::new(), body: Vec::new() };
+                place.service.send(look).await?.bucket_region
+            }
+            region => region,
+        };
+        match region {
+            Some(region) if !answer.is_success() && region != place.region => {
+                let place = Arc::new(Place::new(&self.to.bucket, &region, &self.means));
+                *self.place.lock().unwrap_or_else(PoisonError::into_inner) = place.clone();
+                place.service.send(ask(&place)).await
             }
             Some(_) | None => Ok(answer),
         }
     }
-
-    fn refusal(&self, answer: &Answer) -> String {
-        let text = String::from_utf8_lossy(&answer.body);
-        let (code, said) = error_in(&text);
-        let cure = match code.as_str() {
-            "AccessDenied" => "; allow s3:PutObject in the policy",
-            "NoSuchBucket" => "; check the bucket's name",
-            _ => "",
-        };
-        let code = if code.is_empty() { "no reason" } else { &code };
-        format!("S3 answered {} {code}: {said}{cure}", answer.status)
-    }
 }
 
-/// Code and message (Source: S3 API, error responses).
-fn error_in(xml: &str) -> (String, String) {
-    let Ok(document) = roxmltree::Document::parse(xml) else { return (String::new(), String::new()) };
-    let text = |name: &str| {
-        let found = document.descendants().find(|node| node.has_tag_name(name));
-        found.and_then(|node| node.text()).unwrap_or_default().to_owned()
+/// Where S3 says that the bucket is: redirections have a header, a signature for another region is refused with an element.
+///
+/// Source: botocore `S3RegionRedirectorv2.get_bucket_region`, which asks for the bucket's head where neither is there.
+fn region_in(answer: &Answer) -> Option<String> {
+    let told =
+        |element: &str| Some(text_in(&answer.body, [element])).map(|[text]| text).filter(|text| !text.is_empty());
+    answer.bucket_region.clone().or_else(|| told("Region").filter(|_| answer.status == 400))
+}
+
+fn refusal(answer: &Answer) -> String {
+    let [code, said] = text_in(&answer.body, ["Code", "Message"]);
+    let cure = match code.as_str() {
+        "" => return unknown("S3", answer.status, "AWS_ENDPOINT_URL_S3"),
+        "AccessDenied" => "; allow s3:PutObject in the policy",
+        "NoSuchBucket" => "; check the bucket's name",
+        _ => "",
     };
-    (text("Code"), text("Message"))
+    format!("S3 answered {} {code}: {said}{cure}", answer.status)
+}
+
+/// What these elements say; empty where they are not there (Source: S3 API, error responses).
+fn text_in<const COUNT: usize>(xml: &[u8], names: [&str; COUNT]) -> [String; COUNT] {
+    let text = String::from_utf8_lossy(xml);
+    let document = roxmltree::Document::parse(&text).ok();
+    names.map(|name| {
+        let found = document.iter().flat_map(|document| document.descendants()).find(|node| node.has_tag_name(name));
+        found.and_then(|node| node.text()).unwrap_or_default().to_owned()
+    })
 }
 
 /// Endpoint, and the beginning of paths: empty where the bucket is part of the host, which a certificate does not cover
@@ -189,7 +206,22 @@ mod tests {
     #[test]
     fn a_refusal_is_read_and_no_xml_is_no_reason() {
         let xml = "<?xml version=\"1.0\"?>\n<Error><Code>AccessDenied</Code><Message>no &amp; no</Message></Error>";
-        assert_eq!(error_in(xml), ("AccessDenied".to_owned(), "no & no".to_owned()));
-        assert_eq!(error_in("<html>"), (String::new(), String::new()));
+        let refused = |body: &str| {
+            refusal(&Answer { status: 403, bucket_region: None, has_etag: true, body: body.as_bytes().to_vec() })
+        };
+        assert_eq!(refused(xml), "S3 answered 403 AccessDenied: no & no; allow s3:PutObject in the policy");
+        assert_eq!(refused("<html>"), "the answer 403 is not S3's; check AWS_ENDPOINT_URL_S3 and what stands between");
+    }
+
+    #[test]
+    fn the_region_is_in_a_header_or_in_the_refusal_of_a_signature() {
+        let body = |code: &str| format!("<Error><Code>{code}</Code><Region>eu-west-1</Region></Error>").into_bytes();
+        let told = |status, header: Option<&str>, body| {
+            region_in(&Answer { status, bucket_region: header.map(str::to_owned), has_etag: false, body })
+        };
+        assert_eq!(told(301, Some("eu-west-1"), Vec::new()).as_deref(), Some("eu-west-1"));
+        assert_eq!(told(400, None, body("AuthorizationHeaderMalformed")).as_deref(), Some("eu-west-1"));
+        assert_eq!(told(307, None, b"<Error><Code>TemporaryRedirect</Code></Error>".to_vec()), None);
+        assert_eq!(told(403, None, body("AccessDenied")), None);
     }
 }

@@ -49,6 +49,8 @@ pub(super) struct Answer {
     pub(super) status: u16,
     /// Where S3 says that the bucket is.
     pub(super) bucket_region: Option<String>,
+    /// Whether S3 says which version of an object it has.
+    pub(super) has_etag: bool,
     pub(super) body: Vec<u8>,
 }
 
@@ -146,6 +148,7 @@ fn answer(response: &HttpResponse) -> Answer {
     Answer {
         status: response.status().as_u16(),
         bucket_region: response.headers().get("x-amz-bucket-region").map(str::to_owned),
+        has_etag: response.headers().get("etag").is_some(),
         body: response.body().bytes().unwrap_or_default().to_vec(),
     }
 }

@@ -4,7 +4,7 @@ use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::config::{Builder, Region};
 use aws_sdk_kinesis::primitives::Blob;
 
-use super::{Look, Means, in_time};
+use super::{Look, Means, in_time, unknown};
 use crate::config::dead_letters::LetterStream;
 use crate::poison::letter::Letter;
 
@@ -41,7 +41,10 @@ impl Stream {
                 Some((arn, _)) => put.stream_arn(arn),
                 None => put.stream_name(&self.to.name),
             };
-            in_time(put.send()).await?;
+            let put = in_time(put.send()).await?;
+            if put.sequence_number().is_empty() {
+                return Err(unknown("Kinesis", 200, "AWS_ENDPOINT_URL_KINESIS, kinesisEndpoint")); // the client takes any JSON
+            }
         }
         Ok(())
     }
