@@ -19,8 +19,6 @@ pub(super) const KEYS: [&str; 4] = [FILE, QUEUE, S3, STREAM];
 
 /// Bytes of an S3 key (Source: S3 API, object keys); what follows the prefix takes at most 250 of them.
 const LONGEST_PREFIX: usize = 1024 - 250;
-/// Characters of an S3 key that need no care anywhere (Source: S3 API, object keys), and `=` for partitions of tables.
-const SAFE: &[u8] = b"!-_.*'()=/";
 
 /// Where poison records are written down.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -166,8 +164,8 @@ fn s3(url: &str) -> Result<S3Prefix, String> {
     if !(3..=63).contains(&bucket.len()) || !bucket.bytes().all(fits) || edges(bucket) || bucket.contains("..") {
         return Err("a bucket of 3 to 63 small letters, digits, `-` and `.`, as s3://BUCKET/PREFIX/".to_owned());
     }
-    if !prefix.bytes().all(|b| b.is_ascii_alphanumeric() || SAFE.contains(&b)) {
-        return Err(format!("a prefix of letters, digits and {}", String::from_utf8_lossy(SAFE)));
+    if prefix.contains(char::is_control) {
+        return Err("a prefix without control characters, which lists of keys cannot hold".to_owned());
     }
     let mut prefix = prefix.to_owned();
     if !prefix.is_empty() && !prefix.ends_with('/') {
@@ -178,7 +176,7 @@ fn s3(url: &str) -> Result<S3Prefix, String> {
         return Err("a prefix without empty parts and parts that are `.` or `..`".to_owned());
     }
     if prefix.len() > LONGEST_PREFIX {
-        return Err(format!("a prefix of at most {LONGEST_PREFIX} characters"));
+        return Err(format!("a prefix of at most {LONGEST_PREFIX} bytes"));
     }
     Ok(S3Prefix { bucket: bucket.to_owned(), prefix })
 }
@@ -244,13 +242,14 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_is_a_folder_and_needs_no_care_in_any_tool() {
+    fn a_prefix_is_a_folder() {
         let parsed = |url: &str| s3(url).map(|S3Prefix { bucket, prefix }| (bucket, prefix));
         let table = [
             ("s3://letters", "letters", ""),
             ("s3://letters/", "letters", ""),
             ("s3://my.letters-2/a/b", "my.letters-2", "a/b/"),
             ("s3://letters/app=orders/", "letters", "app=orders/"),
+            ("s3://letters/a b+c~d:\u{fc}%20", "letters", "a b+c~d:\u{fc}%20/"),
         ];
         for (url, bucket, prefix) in table {
             assert_eq!(parsed(url), Ok((bucket.to_owned(), prefix.to_owned())), "{url}");
@@ -263,8 +262,8 @@ mod tests {
             "s3://Letters/x",
             "s3://-letters/x",
             "s3://let..ters/x",
-            "s3://letters/a b",
-            "s3://letters/ü",
+            "s3://letters/a\tb",
+            "s3://letters/a\u{7f}",
             "s3://letters//",
             "s3://letters/a//b",
             "s3://letters/../b",
