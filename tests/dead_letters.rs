@@ -333,6 +333,36 @@ async fn a_stream_gets_the_letter_as_a_record_once_it_is_there() {
     ground.assert_letter(&serde_json::from_slice(record.data().as_ref()).unwrap(), b"poison");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_is_full_keeps_its_whole_lines_and_the_daemon_ends_with_a_sentence() {
+    let poison = [&b"poison"[..], &vec![b'x'; 150_000]].concat();
+    let ground = Ground::new(&poison).await;
+    let file = ground.folder.path().join("dead.jsonl");
+    let before = format!("{}\n", "x".repeat(90_000));
+    std::fs::write(&file, &before).unwrap();
+    let command = ground.command(&[]);
+    let program = command.as_std().get_program().to_owned();
+    // 100 KB, or 200 where the shell counts in kilobytes
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -f 200 && exec \"$@\"", "sh"]).arg(program).arg("--properties-file");
+    limited.arg(ground.configure(&format!("multilangd.deadLetterFile = {}", file.display())));
+    let variables = command.as_std().get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())));
+    limited.env_clear().envs(variables).stdin(Stdio::null()).kill_on_drop(true);
+    let output = timeout(PATIENCE, limited.output()).await.expect("the daemon does not end").unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    let sentence = format!("could not be written to multilangd.deadLetterFile `{}`: File too large", file.display());
+    assert!(told.lines().last().unwrap().contains(&sentence), "{told}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), before);
+    assert!(!ground.is_behind(ground.poison()).await);
+    // there is room again
+    let second = ground.start(&format!("multilangd.deadLetterFile = {}", file.display()), &[]);
+    ground.until_all_is_done().await;
+    assert_eq!(second.stop().await.code(), Some(143));
+    let text = std::fs::read_to_string(&file).unwrap();
+    ground.assert_letter(&serde_json::from_str(text.strip_prefix(&before).unwrap()).unwrap(), &poison);
+}
+
 /// `check --aws` with this target; exit code and the rows about it.
 async fn checked(line: &str, variables: &[(&str, String)]) -> (bool, Vec<Json>) {
     let ground = Ground::new(b"poison").await;

@@ -43,6 +43,9 @@ pub struct Signals {
     terminate: Stream,
     interrupt: Stream,
     hang_up: Stream,
+    /// Beyond the limit of a file's size (RLIMIT_FSIZE) a write fails, and its error says so, if this does not end the
+    /// process first. A handler, unlike a signal that is ignored, is not the children's, too.
+    _file_too_large: Stream,
 }
 
 impl Signals {
@@ -55,6 +58,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
+            _file_too_large: signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
         })
     }
 

@@ -1,17 +1,26 @@
 //! The dead-letter file: one JSON object a line, on disk before its shard goes on.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::time::timeout;
+use tracing::error;
 
 use super::letter::Letter;
 use super::target::{NotStored, Target};
 
 /// Its owner only: it holds customers' data.
 const MODE: u32 = 0o600;
+
+/// How long a letter may take before somebody is told of it.
+const SLOW: Duration = Duration::from_secs(60);
+/// How often a letter is written that was removed, or moved away, with its file.
+const MOST_MOVES: u32 = 10;
 
 /// Letters into one file.
 #[derive(Clone, Debug)]
@@ -28,12 +37,20 @@ impl LetterFile {
 #[async_trait]
 impl Target for LetterFile {
     async fn store(&self, letter: &Letter<'_>) -> Result<(), NotStored> {
-        append(&self.0, letter.line()).await.map_err(NotStored::ForGood)
+        let mut written = pin!(append(&self.0, letter.line()));
+        if let Ok(written) = timeout(SLOW, &mut written).await {
+            return written.map_err(NotStored::ForGood);
+        }
+        error!(shard = %letter.shard, file = %self.0.display(),
+            "dead-letter file takes no letter: another process has it locked, or its disk does not answer; this shard \
+             waits for it, others run on");
+        written.await.map_err(NotStored::ForGood)
     }
 }
 
 /// Appends a line and returns when it is on disk. Several shards, and daemons, may share a file: each waits for the
-/// others. A line that a crash cut short is ended first.
+/// others. A line that a crash cut short is ended first, and one that does not fit is taken back. Whoever moves the file away
+/// meanwhile may find the line in it, but it is in a file of that name in any case.
 ///
 /// # Errors
 /// It is not known to be on disk; a part of it may be.
@@ -44,12 +61,15 @@ pub async fn append(file: &Path, line: Vec<u8>) -> io::Result<()> {
         .unwrap_or_else(|gone| Err(io::Error::other(gone)))
 }
 
-/// Finds out whether the file can be written, and makes it if it is not there.
+/// Finds out whether the file can be written and locked, and makes it if it is not there.
 ///
 /// # Errors
 /// It cannot.
 pub fn validate(file: &Path) -> io::Result<()> {
-    open(file).map(drop)
+    match open(file)?.try_lock() {
+        Ok(()) | Err(TryLockError::WouldBlock) => Ok(()),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
 }
 
 fn open(file: &Path) -> io::Result<File> {
@@ -57,21 +77,42 @@ fn open(file: &Path) -> io::Result<File> {
 }
 
 fn append_now(path: &Path, line: &[u8]) -> io::Result<()> {
-    let mut file = open(path)?;
-    file.lock()?; // until it is closed
-    let length = file.seek(SeekFrom::End(0))?;
-    if length == 0 {
-        File::open(folder(path))?.sync_all()?; // the name must last, too
-    } else {
-        let mut last = [0];
-        file.seek(SeekFrom::Start(length - 1))?;
-        file.read_exact(&mut last)?;
-        if last != *b"\n" {
-            file.write_all(b"\n")?;
+    for _ in 0..MOST_MOVES {
+        let mut file = open(path)?;
+        file.lock()?; // until it is closed
+        let length = file.seek(SeekFrom::End(0))?;
+        if length == 0 {
+            File::open(folder(path))?.sync_all()?; // the name must last, too
+        }
+        if let Err(error) = end_line(&mut file, length).and_then(|()| file.write_all(line)) {
+            let _or_the_next_one_ends_it = file.set_len(length);
+            return Err(error);
+        }
+        file.sync_all()?;
+        if is_at(&file, path)? {
+            return Ok(());
         }
     }
-    file.write_all(line)?;
-    file.sync_all()
+    Err(io::Error::other(format!("{MOST_MOVES} times the file was moved away or removed while it was written")))
+}
+
+/// Ends a line that was cut short.
+fn end_line(file: &mut File, length: u64) -> io::Result<()> {
+    let Some(before) = length.checked_sub(1) else { return Ok(()) };
+    let mut last = [0];
+    file.seek(SeekFrom::Start(before))?;
+    file.read_exact(&mut last)?;
+    if last == *b"\n" { Ok(()) } else { file.write_all(b"\n") }
+}
+
+/// Whether the file still has this name.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let ours = file.metadata()?;
+    match path.metadata() {
+        Ok(named) => Ok((named.dev(), named.ino()) == (ours.dev(), ours.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 fn folder(path: &Path) -> PathBuf {
@@ -107,5 +148,53 @@ mod tests {
         assert!(validate(folder.path()).is_err() && append(folder.path(), b"x\n".to_vec()).await.is_err());
         let missing = folder.path().join("no/such/dead.jsonl");
         assert!(validate(&missing).is_err());
+    }
+
+    /// A line, while another holds the lock; `meanwhile` happens to the file before it is released.
+    #[cfg(target_os = "linux")]
+    async fn appended_after(meanwhile: impl FnOnce(&Path)) -> (tempfile::TempDir, io::Result<()>) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("dead.jsonl");
+        std::fs::write(&file, "one\n").unwrap();
+        let locked = open(&file).unwrap();
+        locked.lock().unwrap();
+        let begun = || std::fs::read_dir("/proc/self/fd").unwrap().filter(|entry| points_at(entry, &file)).count() > 1;
+        let meddling = async {
+            while !begun() {
+                tokio::task::yield_now().await;
+            }
+            meanwhile(&file);
+            drop(locked);
+        };
+        let (written, ()) = tokio::join!(append(&file, b"two\n".to_vec()), meddling);
+        (folder, written)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn points_at(entry: &io::Result<std::fs::DirEntry>, file: &Path) -> bool {
+        entry.as_ref().is_ok_and(|entry| std::fs::read_link(entry.path()).is_ok_and(|target| target == file))
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_line_is_in_a_file_of_that_name_whatever_became_of_the_one_that_was_opened() {
+        let (folder, written) = appended_after(|file| std::fs::remove_file(file).unwrap()).await;
+        written.unwrap();
+        assert_eq!(std::fs::read_to_string(folder.path().join("dead.jsonl")).unwrap(), "two\n");
+        let (folder, written) = appended_after(|file| std::fs::rename(file, file.with_extension("1")).unwrap()).await;
+        written.unwrap();
+        assert_eq!(std::fs::read_to_string(folder.path().join("dead.jsonl")).unwrap(), "two\n");
+        assert_eq!(std::fs::read_to_string(folder.path().join("dead.1")).unwrap(), "one\ntwo\n");
+        let (_folder, written) = appended_after(|file| std::fs::remove_dir_all(file.parent().unwrap()).unwrap()).await;
+        assert!(written.is_err());
+    }
+
+    #[test]
+    fn a_file_that_is_locked_can_be_written_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("dead.jsonl");
+        let locked = open(&file).unwrap();
+        locked.lock().unwrap();
+        validate(&file).unwrap();
     }
 }
