@@ -113,9 +113,13 @@ impl Target for Service {
 
 /// A shard of three records of which the second is poison; its name in a letter, and all that are not.
 fn poisoned(service: &Arc<Service>) -> (Scene, String, String, std::collections::BTreeSet<String>) {
+    poisoned_with(service, 5)
+}
+
+fn poisoned_with(service: &Arc<Service>, limit: u32) -> (Scene, String, String, std::collections::BTreeSet<String>) {
     let mut ground = Ground::new();
-    let stream = LetterStream { name: "letters".to_owned(), arn: None };
-    ground.processing.on_poison = OnPoison::DeadLetter(DeadLetters::Stream(stream));
+    ground.processing.child_restart_limit = NonZeroU32::new(limit).unwrap();
+    ground.processing.on_poison = OnPoison::DeadLetter(DeadLetters::Stream(stream()));
     ground.dead_letters = Some(service.clone());
     let numbers: Vec<String> = (0..3).map(|_| ground.put()).collect();
     let name = format!("words/shardId-000000000000/{}", numbers[1]);
@@ -164,6 +168,98 @@ async fn who_waits_for_a_dead_letter_leaves_when_told_and_the_record_is_not_left
         assert!(given(&scene.nursery).is_subset(&good) && service.taken.lock().unwrap().is_empty(), "{whom}");
         assert!(scene.held.last_checkpoint() < at(&bad), "{whom}");
     }
+}
+
+/// The lines of the log at error and above, of this thread.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_letter_that_waits_is_told_of_at_once_and_each_ten_minutes_with_the_reason_of_then() {
+    let log = Log::default();
+    let writer = log.clone();
+    let lines = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_max_level(tracing::Level::ERROR)
+        .with_writer(move || writer.clone());
+    let _until_the_end = tracing::subscriber::set_default(lines.finish());
+    let service = Service::new(u32::MAX);
+    let (scene, ..) = poisoned(&service);
+    while service.asked() == 0 {
+        sleep(SECOND).await;
+    }
+    sleep(SECOND * 35 * 60).await;
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let told: Vec<&str> = text.lines().filter(|line| line.contains("dead letter cannot be stored")).collect();
+    assert_eq!(told.len(), 4, "{text}");
+    assert!(told[0].contains("tries=1 ") && told[3].contains("SQS answered 503"), "{text}");
+    drop(scene);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_no_child_ever_answers_is_poison_too() {
+    let service = Service::new(0);
+    let mut ground = Ground::new();
+    ground.processing.on_poison = OnPoison::DeadLetter(DeadLetters::Stream(stream()));
+    ground.dead_letters = Some(service.clone());
+    let numbers: Vec<String> = (0..6).map(|_| ground.put()).collect();
+    ground.stream.split(&shard(0)).unwrap();
+    let bad = numbers[0].clone();
+    let nursery = Nursery::new_hearing(move |life, told| {
+        let hangs = told.split(' ').any(|word| word == bad);
+        if hangs { vec![Say::Work(SECOND * 3600)] } else { obedient(life, told.split(' ').next().unwrap_or_default()) }
+    });
+    let mut scene = begin(ground, nursery);
+    assert!(matches!(scene.outcome().await, Outcome::Finished));
+    assert_eq!(*service.taken.lock().unwrap(), [format!("words/shardId-000000000000/{}", numbers[0])]);
+    assert_eq!(given(&scene.nursery), numbers[1..].iter().cloned().collect());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_of_nothing_but_poison_is_set_aside_up_to_ten_and_the_shard_given_up_beyond() {
+    for (count, is_finished) in [(10, true), (11, false)] {
+        let service = Service::new(0);
+        let mut ground = Ground::new();
+        ground.processing.on_poison = OnPoison::DeadLetter(DeadLetters::Stream(stream()));
+        ground.dead_letters = Some(service.clone());
+        let numbers: Vec<String> = (0..count).map(|_| ground.put()).collect();
+        ground.stream.split(&shard(0)).unwrap();
+        let mut scene = begin(ground, Nursery::new_hearing(allergic(&numbers)));
+        let outcome = scene.outcome().await;
+        assert_eq!(matches!(outcome, Outcome::Finished), is_finished, "{count}: {outcome:?}");
+        assert_eq!(matches!(outcome, Outcome::Failed(Failure::GaveUp { .. })), !is_finished, "{count}: {outcome:?}");
+        let names: Vec<String> =
+            numbers.iter().take(10).map(|number| format!("words/shardId-000000000000/{number}")).collect();
+        assert_eq!(*service.taken.lock().unwrap(), names, "in order, each once");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_is_lost_in_the_search_ends_it_without_a_letter() {
+    let service = Service::new(0);
+    let (mut scene, _, bad, good) = poisoned_with(&service, 9);
+    while scene.nursery.births() < 11 {
+        sleep(SECOND).await; // nine failed in a row, then one in the search; nine more alone would take minutes
+    }
+    scene.ground.table.faults().cut(SECOND * 600);
+    assert!(matches!(scene.outcome().await, Outcome::LeaseGone));
+    assert!(service.taken.lock().unwrap().is_empty() && given(&scene.nursery).is_subset(&good));
+    assert!(scene.held.last_checkpoint() < at(&bad));
+}
+
+fn stream() -> LetterStream {
+    LetterStream { name: "letters".to_owned(), arn: None }
 }
 
 fn at(number: &str) -> Checkpoint {

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing::error;
 
 use crate::backoff::Backoff;
@@ -16,6 +16,9 @@ use crate::types::ShardId;
 
 /// Between two tries of a letter; a minute is little beside the life of a record in its stream.
 const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+
+/// Between two lines about a letter that is tried again: the reason may be another by then.
+const REMIND: Duration = Duration::from_secs(600);
 
 /// What became of the trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,20 +70,21 @@ pub(super) async fn trace(
     }
 }
 
-/// Stores the letter; how many tries that took. One line tells that it has to be tried again, however often.
+/// Stores the letter; how many tries that took. A line tells that it has to be tried again, and one each ten minutes.
 async fn store(
     target: &dyn Target,
     letter: &Letter<'_>,
     named: &impl std::fmt::Display,
 ) -> Result<u32, std::io::Error> {
-    let mut tries = 1;
+    let (mut tries, mut told) = (1, None::<Instant>);
     loop {
         match target.store(letter).await {
             Ok(()) => return Ok(tries),
             Err(NotStored::ForGood(error)) => return Err(error),
-            Err(NotStored::Yet(error)) if tries == 1 => {
+            Err(NotStored::Yet(error)) if told.is_none_or(|told| told.elapsed() >= REMIND) => {
                 let Letter { shard, record, .. } = letter;
-                error!(%shard, sequence = record.sequence.as_str(), target = %named, error,
+                told = Some(Instant::now());
+                error!(%shard, sequence = record.sequence.as_str(), target = %named, tries, error,
                     "dead letter cannot be stored; this shard tries on and waits for it, others run on");
             }
             Err(NotStored::Yet(error)) => {
