@@ -7,7 +7,8 @@ Environment
   HANG_ON      an action at which it stops answering and reading for ever, signals and end of input included
   FORGET_ON    an action at which it does not checkpoint
   FAIL_ON      an action at which it ends with code 7
-  DIE_OF       a record's text: who is given it ends with code 7
+  DIE_OF       a record's text, or its beginning and `*`: who is given it ends with code 7
+  DIE_SAYING   what it says on standard error then
   CRASH_SHARD  a shard whose children die of a signal, whatever they are at, CRASH_AFTER seconds after `initialize`
   ANSWER_SLOWLY seconds to wait before each answer to processRecords
 """
@@ -44,6 +45,11 @@ def send(message):
     sys.stdout.flush()
 
 
+def deadly(text):
+    of = os.environ.get("DIE_OF")
+    return of is not None and (text.startswith(of[:-1]) if of.endswith("*") else text == of)
+
+
 def checkpoint(sequence=None, sub=None):
     send({"action": "checkpoint", "sequenceNumber": sequence, "subSequenceNumber": sub})
     note("checkpoint", sequence=sequence, sub=sub, error=receive().get("error"))
@@ -66,7 +72,8 @@ while True:
         note(action, behind=message["millisBehindLatest"],
              records=[[r["sequenceNumber"], r["subSequenceNumber"], r["partitionKey"],
                        base64.b64decode(r["data"]).decode("utf-8", "replace")] for r in records])
-        if os.environ.get("DIE_OF") in [base64.b64decode(r["data"]).decode("utf-8", "replace") for r in records]:
+        if any(deadly(base64.b64decode(r["data"]).decode("utf-8", "replace")) for r in records):
+            os.write(2, os.environ.get("DIE_SAYING", "").encode())
             os._exit(7)
     else:
         note(action)

@@ -147,6 +147,22 @@ class Tools:
         run("import amazon_kclpy", works, self._log("kclpy"))
         return python
 
+    def moto(self):
+        """The venv's Python, with moto's server in it, as far as SQS, S3 and Kinesis need it."""
+        return self._once("moto", self._moto) if self.venv() else None
+
+    def _moto(self):
+        python = self._known["venv"]
+        works = [python, "-c", "import moto.server, moto.s3.responses, moto.sqs.responses, moto.kinesis.responses"]
+        if subprocess.run(works, capture_output=True).returncode == 0:
+            return python
+        say("moto")
+        # `moto[server]` is for all services and takes three times the room.
+        run("pip install moto", [python, "-m", "pip", "install", "--disable-pip-version-check", "moto[kinesis,s3,sqs]>=5.0",
+                                 "flask", "flask-cors"], self._log("moto"))
+        run("import moto.server", works, self._log("moto"))
+        return python
+
     def old_kclpy(self, version):
         """The source of an amazon_kclpy of old, for PYTHONPATH: its install step wants jars, its modules do not."""
         return self._once("kclpy-" + version, lambda: self._old_kclpy(version)) if self.venv() else None
