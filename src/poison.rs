@@ -2,8 +2,9 @@
 //!
 //! A child that fails again and again in the same batch is given smaller and smaller parts of it, a fresh child each
 //! time, until one record fails alone, and that as often as a daemon would give a child. Nothing is set aside on less
-//! than that, and nothing without a trace ([`letter`], which a [`target`] keeps). Checkpoints stay the child's: a record that was set aside is
-//! passed when the child checkpoints one that lies behind it; until then it would be met, and traced, again.
+//! than that, and nothing without a trace ([`letter`], which a [`target`] keeps). Checkpoints stay the child's: a
+//! record that was set aside is passed when the child checkpoints one that lies behind it, or, where there is none,
+//! when it is asked to leave and checkpoints without a number; until then it would be met, and traced, again.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;

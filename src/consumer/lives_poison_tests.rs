@@ -258,6 +258,24 @@ async fn a_lease_that_is_lost_in_the_search_ends_it_without_a_letter() {
     assert!(scene.held.last_checkpoint() < at(&bad));
 }
 
+#[tokio::test(start_paused = true)]
+async fn poison_behind_all_other_records_is_passed_by_the_last_checkpoint_of_a_shard_that_is_left() {
+    let service = Service::new(0);
+    let mut ground = Ground::new();
+    ground.processing.on_poison = OnPoison::DeadLetter(DeadLetters::Stream(stream()));
+    ground.dead_letters = Some(service.clone());
+    let numbers: Vec<String> = (0..3).map(|_| ground.put()).collect();
+    let mut scene = begin(ground, Nursery::new_hearing(allergic(&numbers[2..])));
+    while service.taken.lock().unwrap().is_empty() {
+        sleep(SECOND).await;
+    }
+    sleep(SECOND * 10).await;
+    assert_eq!(scene.held.last_checkpoint(), at(&numbers[1]), "until then it is the child's");
+    scene.stops.gracefully.cancel();
+    assert!(matches!(scene.outcome().await, Outcome::LeaseGone));
+    assert_eq!(scene.held.last_checkpoint(), at(&numbers[2]));
+}
+
 fn stream() -> LetterStream {
     LetterStream { name: "letters".to_owned(), arn: None }
 }

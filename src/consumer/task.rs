@@ -29,7 +29,7 @@ use crate::record::deaggregate::{Fault, Reason, deaggregate, drop_done};
 use crate::retrieval::prefetch::Prefetch;
 use crate::retrieval::{Batch, Since};
 use crate::stream::ChildShard;
-use crate::types::Checkpoint;
+use crate::types::{Checkpoint, ExtendedSequenceNumber};
 
 /// How long a child that forgot the end of its shard may take to end, as a fresh one waits for it.
 const RETRY_LIMIT: Duration = Duration::from_secs(5);
@@ -69,6 +69,8 @@ pub(super) struct ShardTask<'a> {
     readers: JoinSet<()>,
     /// Decides how much of a batch goes into one message; all of it, unless poison is looked for.
     hunt: &'a mut Hunt,
+    /// The last record that was left out, if that was the last of its batch.
+    left_out: Option<ExtendedSequenceNumber>,
     /// When the shard's newest record was first asked for under this lease, if it was.
     since: Since,
 }
@@ -76,7 +78,7 @@ pub(super) struct ShardTask<'a> {
 impl<'a> ShardTask<'a> {
     pub(super) fn new(shared: Arc<Shared>, assignment: Assignment, hunt: &'a mut Hunt, since: Since) -> Self {
         let Assignment { lease, held } = assignment;
-        Self { shared, lease, held, talk: None, readers: JoinSet::new(), hunt, since }
+        Self { shared, lease, held, talk: None, readers: JoinSet::new(), hunt, left_out: None, since }
     }
 
     pub(super) async fn run(&mut self, stop: &CancellationToken) -> Outcome {
@@ -252,6 +254,8 @@ impl<'a> ShardTask<'a> {
         if let Some(talk) = &mut self.talk {
             drop_done(&mut records, talk.checkpointer().last());
         }
+        let last = records.last().filter(|last| self.hunt.is_set_aside(last)).and_then(|last| last.place().ok());
+        self.left_out = last.or(self.left_out.take());
         records.retain(|record| !self.hunt.is_set_aside(record));
         Ok(records)
     }
@@ -314,6 +318,9 @@ impl<'a> ShardTask<'a> {
         debug!(%shard, ?call, "leaving shard");
         if call != Call::Lost {
             self.enter(ShardState::ShutdownRequested);
+            if let (Some(place), Some(talk)) = (self.left_out.take(), &mut self.talk) {
+                talk.checkpointer().delivered(place); // its trace lasts: nobody need meet it again
+            }
             match self.tell_end(Action::ShutdownRequested).await {
                 Err(failure) if self.may_be_gone(&failure) => {
                     debug!(%shard, %failure, "child ended when asked to stop")
