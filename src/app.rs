@@ -39,6 +39,7 @@ use crate::stream::kinesis::Kinesis;
 use crate::worker::{START_ATTEMPTS, Worker, WorkerError};
 
 pub mod aws;
+pub mod files;
 pub mod footprint;
 pub mod logging;
 pub mod permissions;
@@ -72,6 +73,7 @@ pub fn run(file: &Path, environment: &Environment) -> Result<i32, LoadError> {
     for setting in loaded.settings.iter().filter(|setting| setting.origin != Origin::Default) {
         debug!(key = setting.key, value = %setting.value, origin = %setting.origin, "setting");
     }
+    files::raise_limit();
     let daemon = |threads: Handle| daemon(loaded.config, threads);
     let code = threads().and_then(|shards| {
         // Leases have this thread for themselves: no renewal waits behind records, and where shards are idle none of the

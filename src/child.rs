@@ -45,7 +45,10 @@ pub enum LaunchError {
         source: std::io::Error,
     },
     /// The system refused a new process.
-    #[error("executableName `{command}`: the system could not start a process")]
+    #[error(
+        "executableName `{command}`: the system could not start a process; each shard needs one, and three pipes to it: \
+         see its limits of processes, open files and memory"
+    )]
     System {
         /// Value of the property.
         command: String,

@@ -6,7 +6,7 @@
 
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value as Json;
 use tempfile::TempDir;
@@ -266,6 +266,31 @@ fn the_log_goes_where_logback_says() {
     // a file that only the environment names is no reason to stop
     let ran = world.run(&[&["-Dlogback.configurationFile=gone.xml", CLASS], &words[..]].concat());
     assert!(ran.out.contains("gone.xml") && ran.err.starts_with("Application name"), "{}", ran.out);
+}
+
+/// As under a Java virtual machine, which does so too: a thousand shards need more files than most limits allow.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_limit_of_open_files_is_raised_as_far_as_the_system_allows() {
+    let nobody_answers = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", nobody_answers.local_addr().unwrap());
+    let world = World::new();
+    let file = format!(
+        "executableName = sh\napplicationName = app\nstreamName = s\nregionName = us-east-1\n\
+         AwsCredentialsProvider = DefaultCredentialsProvider\nkinesisEndpoint = {endpoint}\ndynamoDBEndpoint = {endpoint}\n"
+    );
+    world.write("waits.properties", &file);
+    let script = "ulimit -Sn 64 && ulimit -Hn 128 && exec \"$0\" waits.properties";
+    let mut command = world.command(Path::new("sh"));
+    command.args(["-c", script, env!("CARGO_BIN_EXE_multilangd")]);
+    command.env("AWS_ACCESS_KEY_ID", "x").env("AWS_SECRET_ACCESS_KEY", "y");
+    let mut daemon = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    nobody_answers.accept().unwrap(); // it has begun its work
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", daemon.id())).unwrap();
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+    let of_files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(of_files.split_whitespace().skip(3).take(2).collect::<Vec<_>>(), ["128", "128"]);
 }
 
 #[test]
