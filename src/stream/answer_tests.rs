@@ -126,6 +126,36 @@ fn odd_forms_are_slow_and_not_fatal() {
 }
 
 #[test]
+fn half_characters_and_bytes_that_are_no_text_stop_no_shard() {
+    let body = |key: &str| format!(r#"{{"Records":[{{"Data":"","PartitionKey":"{key}","SequenceNumber":"1"}}]}}"#);
+    let table = [
+        (r"a\ud800b", "a?b"),
+        (r"a\uDC00", "a?"),
+        (r"\ud83d\ud83d\ude00", "?\u{1f600}"),
+        (r"\ud83d\n\\ud800\\\ud800\u00e4", "?\n\\ud800\\?\u{e4}"),
+    ];
+    for (escaped, key) in table {
+        assert_eq!(only_tolerated(&body(escaped)).records[0].partition_key.as_str(), key, "{escaped}");
+    }
+    let mut bytes = body("a_b").into_bytes();
+    let place = bytes.iter().position(|byte| *byte == b'_').unwrap();
+    bytes[place] = 0xff;
+    let bytes = Bytes::from(bytes);
+    assert!(walk(&bytes).is_err());
+    assert_eq!(tolerate(&bytes).unwrap().records[0].partition_key.as_str(), "a\u{fffd}b");
+}
+
+proptest! {
+    #[test]
+    fn no_escape_makes_the_general_way_panic(key in r#"(\\|u|d8|dc|00|[0-9a-f]|"|é|\\ud8[0-9a-f]{2}|\\ude00){0,12}"#) {
+        let body = Bytes::from(format!(r#"{{"Records":[{{"Data":"","PartitionKey":"{key}","SequenceNumber":"1"}}]}}"#));
+        if let (Ok(walked), tolerated) = (walk(&body), tolerate(&body)) {
+            prop_assert_eq!(Ok(walked), tolerated);
+        }
+    }
+}
+
+#[test]
 fn what_is_cut_off_or_lacks_a_records_place_or_data_is_refused() {
     let whole = format!(r#"{{"Records":[{ONE}],"NextShardIterator":"A"}}"#);
     let cut = (0..whole.len()).map(|end| whole[..end].to_owned());

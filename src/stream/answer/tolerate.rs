@@ -27,7 +27,10 @@ pub fn tolerate_event(payload: &Bytes) -> Result<Event, Malformed> {
 }
 
 fn tolerate_members(body: &Bytes) -> Result<(Answer, serde_json::Map<String, Value>), Malformed> {
-    let tree: Value = serde_json::from_slice(body).map_err(|error| Malformed(error.to_string()))?;
+    // what is wrong with a text is wrong each time it is asked for, and must not stop its shard
+    let tree: Value = serde_json::from_slice(body)
+        .or_else(|odd| serde_json::from_str(&with_whole_characters(body)).map_err(|_| odd))
+        .map_err(|error| Malformed(error.to_string()))?;
     let Value::Object(mut members) = tree else { return Err(Malformed("it is no JSON object".to_owned())) };
     let records = match members.get("Records") {
         None | Some(Value::Null) => Vec::new(),
@@ -64,6 +67,44 @@ fn tolerate_record(record: &Value) -> Result<Record, Malformed> {
     let arrival_millis = arrival.and_then(|number| millis_of_seconds(&number.to_string()));
     let partition_key = record.get("PartitionKey").and_then(Value::as_str).unwrap_or_default().to_owned();
     Ok(plain_record(data.into(), partition_key.into(), sequence.to_owned().into(), arrival_millis))
+}
+
+/// The same JSON, but halves of characters become question marks, as they do on Java's way to a child, and what is no
+/// UTF-8 becomes U+FFFD: a producer may have sent either as a partition key.
+fn with_whole_characters(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    let mut whole = String::with_capacity(text.len());
+    let mut rest = &*text;
+    while let Some(at) = rest.find('\\') {
+        let (before, escape) = rest.split_at(at);
+        let (keep, length) = match (half(escape), escape.get(6..).and_then(half)) {
+            (Some(Half::First), Some(Half::Second)) => (true, 12),
+            (Some(_), _) => (false, 6),
+            // a backslash and what it escapes, be it another one
+            (None, _) => (true, 1 + escape.chars().nth(1).map_or(0, char::len_utf8)),
+        };
+        let (escape, behind) = escape.split_at(length);
+        whole.push_str(before);
+        whole.push_str(if keep { escape } else { "?" });
+        rest = behind;
+    }
+    whole + rest
+}
+
+/// Half of a character beyond 16 bits.
+enum Half {
+    First,
+    Second,
+}
+
+/// Whether the text begins with the escape of half a character.
+fn half(text: &str) -> Option<Half> {
+    let unit = u16::from_str_radix(text.strip_prefix("\\u")?.get(..4)?, 16).ok()?;
+    match unit {
+        0xd800..=0xdbff => Some(Half::First),
+        0xdc00..=0xdfff => Some(Half::Second),
+        _ => None,
+    }
 }
 
 fn is_digits(text: &[u8]) -> bool {
