@@ -61,6 +61,9 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Lines of a closed child's standard output that are logged; the others are counted.
 const LOGGED_LINES: usize = 20;
 
+/// Longest piece of each that is, in bytes.
+const LOGGED_LENGTH: usize = 512;
+
 /// Starts children from the words of `executableName`.
 ///
 /// Environment and working directory are inherited, nothing is added.
@@ -374,7 +377,8 @@ async fn log_rest(mut stdout: LineReader<ChildStdout>) {
     while let Ok(Some(line)) = stdout.next(PIECE).await {
         count += usize::from(!line.is_empty());
         if !line.is_empty() && count <= LOGGED_LINES {
-            info!(line = %java_text(&line), "skipping line of a closed child");
+            let shown = line.get(..LOGGED_LENGTH).unwrap_or(&line); // the rest is seldom worth a megabyte of log
+            info!(line = %java_text(shown), "skipping line of a closed child");
         }
     }
     if count > LOGGED_LINES {

@@ -20,7 +20,7 @@ use crate::types::{Checkpoint, ShardId};
 const LINES_LOGGED: u32 = 20;
 /// How long a child that failed may take to end once it was told to terminate.
 const FAILED_CHILD_LIMIT: Duration = Duration::from_secs(5);
-/// Longest piece of an unexpected line that is logged, in bytes.
+/// Longest piece of what a child says that is logged, in bytes.
 const LINE_SHOWN: usize = 512;
 
 /// Whether the child may checkpoint while it answers.
@@ -137,7 +137,10 @@ impl Conversation {
             let Some(line) = line else { return Err(ChildFailure::Ended { awaited: action }) };
             match step_at(self.level, action, &line) {
                 Step::Finished => return Ok(()),
-                Step::WrongAnswer { awaited, answered } => return Err(ChildFailure::WrongAnswer { awaited, answered }),
+                Step::WrongAnswer { awaited, answered } => {
+                    let answered = answered.map(|answered| shown(answered.as_bytes()));
+                    return Err(ChildFailure::WrongAnswer { awaited, answered });
+                }
                 Step::NullMessage => return Err(ChildFailure::Null { awaited: action }),
                 Step::Checkpoint { sequence, sub } => {
                     let error = self.checkpoint(checkpoints, sequence.as_deref(), sub, progress).await;
@@ -183,7 +186,8 @@ impl Conversation {
         match self.checkpointer.decide(sequence, sub) {
             Decision::AlreadyThere => None,
             Decision::Refused(rejected) => {
-                warn!(shard = %self.shard, %rejected, "refused a checkpoint of the child");
+                let why = shown(rejected.to_string().as_bytes());
+                warn!(shard = %self.shard, rejected = %why, "refused a checkpoint of the child");
                 Some(rejected.java_name())
             }
             Decision::Write(at) => {
@@ -222,8 +226,7 @@ impl Conversation {
             return;
         }
         self.skipped = self.skipped.saturating_add(1);
-        let shown = String::from_utf8_lossy(&line[..line.len().min(LINE_SHOWN)]);
-        let shard = &self.shard;
+        let (shown, shard) = (shown(line), &self.shard);
         match self.skipped {
             0..LINES_LOGGED => info!(%shard, line = %shown, "Skipping unexpected line on STDOUT for shard {shard}"),
             LINES_LOGGED => {
@@ -255,6 +258,15 @@ impl Conversation {
             }
         }
     }
+}
+
+/// As much of it as is worth a place in the log: a child may say a megabyte where a word is due.
+fn shown(said: &[u8]) -> String {
+    let mut shown = String::from_utf8_lossy(&said[..said.len().min(LINE_SHOWN)]).into_owned();
+    if said.len() > LINE_SHOWN {
+        shown.push('…');
+    }
+    shown
 }
 
 async fn within<T>(deadline: Option<Instant>, work: impl Future<Output = T>) -> Option<T> {

@@ -108,6 +108,8 @@ async fn what_a_child_may_not_say_ends_the_conversation() {
     };
     let wrong = told(Say::Line(r#"{"action":"status","responseFor":"initialize"}"#)).await;
     assert!(matches!(wrong, ChildFailure::WrongAnswer { answered: Some(answered), .. } if answered == "initialize"));
+    let endless = format!(r#"{{"action":"status","responseFor":"{}"}}"#, "x".repeat(1 << 20));
+    assert!(told(Say::Line(endless.leak())).await.to_string().len() < 700);
     assert!(matches!(told(Say::Line("null")).await, ChildFailure::Null { .. }));
     assert!(matches!(told(Say::End).await, ChildFailure::Write { message: "processRecords", .. }));
     let mut scene = scene(|_, _| vec![Say::Work(SECOND), Say::End]);
