@@ -23,6 +23,7 @@ pub mod names;
 pub mod output;
 pub mod pattern;
 pub mod setup;
+pub mod stream;
 
 use format::Format;
 use output::Output;

@@ -78,6 +78,18 @@ impl Line {
         }
     }
 
+    /// What stands before this line where so many others are missing.
+    #[must_use]
+    pub fn telling_of_lost(&self, lines: u64) -> Self {
+        Self {
+            level: Level::WARN,
+            shard: None,
+            text: "lines of this log are lost: nobody has read it for a while".to_owned(),
+            fields: vec![("lines", Value::Number(lines.into()))],
+            ..self.clone()
+        }
+    }
+
     /// Text and fields in one line: `lease renewal failed (attempt=3): the table throttles`.
     #[must_use]
     pub fn message(&self) -> String {

@@ -1,13 +1,20 @@
 //! Where lines go: the two streams, a file, a file that rolls.
 //!
 //! A line that cannot be written is lost: the log must not stop the daemon. What was wrong with a file is said once,
-//! on standard error.
+//! on standard error; how many lines a stream has lost, in it, once it is read again.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::date::{self, Zone};
+use super::stream::Stream;
+
+/// How long a reader of a stream may be busy: longer than any that is well, and shorter than the renewal of a lease may
+/// wait.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Where the lines of one appender go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +51,8 @@ pub struct Rolling {
 #[derive(Debug)]
 pub struct Writer {
     output: Output,
+    stream: Stream,
+    lost: u64,
     file: Option<OpenFile>,
     complained: bool,
 }
@@ -60,24 +69,46 @@ impl Writer {
     /// Opens files at the first line.
     #[must_use]
     pub fn new(output: Output) -> Self {
-        Self { output, file: None, complained: false }
+        Self { output, stream: Stream::new(PATIENCE), lost: 0, file: None, complained: false }
     }
 
-    /// Writes a line, whose moment decides the period of a rolling file.
-    pub fn write(&mut self, text: &str, millis: i64) {
+    /// Writes a line, whose moment decides the period of a rolling file. `of_lost` makes the line that stands before it
+    /// where so many were lost, because nobody read the stream.
+    pub fn write(&mut self, text: &str, of_lost: impl FnOnce(u64) -> String, millis: i64) {
+        if self.lost > 0 && self.put(&of_lost(self.lost), millis) == Fate::Unread {
+            self.lost = self.lost.saturating_add(1);
+            return;
+        }
+        self.lost = u64::from(self.put(text, millis) == Fate::Unread);
+    }
+
+    fn put(&mut self, text: &str, millis: i64) -> Fate {
         let written = match &self.output {
-            Output::Out => std::io::stdout().lock().write_all(text.as_bytes()),
-            Output::Error => std::io::stderr().lock().write_all(text.as_bytes()),
+            Output::Out => self.stream.write(std::io::stdout().as_fd(), text),
+            Output::Error => self.stream.write(std::io::stderr().as_fd(), text),
             Output::File { path, append } => write_file(&mut self.file, path, *append, text),
             Output::Rolling(rolling) => write_rolling(&mut self.file, rolling, text, millis),
         };
-        // nobody is left to tell when a stream is closed
-        if let (Err(error), false, Output::File { .. } | Output::Rolling(_)) = (written, self.complained, &self.output)
-        {
-            self.complained = true;
-            eprintln!("the log cannot be written to {:?}: {error}", self.output);
+        match (written, &self.output) {
+            (Err(error), Output::Out | Output::Error) if error.kind() == ErrorKind::TimedOut => return Fate::Unread,
+            (Err(error), Output::File { .. } | Output::Rolling(_)) if !self.complained => {
+                self.complained = true;
+                eprintln!("the log cannot be written to {:?}: {error}", self.output);
+            }
+            // nobody is left to tell when a stream is closed
+            (Ok(()) | Err(_), _) => {}
         }
+        Fate::Done
     }
+}
+
+/// What became of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// It is written, or nothing can be done about it.
+    Done,
+    /// Nobody reads the stream now.
+    Unread,
 }
 
 fn open(path: &Path, append: bool) -> std::io::Result<OpenFile> {
@@ -229,6 +260,10 @@ mod tests {
 
     const DAY: i64 = 86_400_000;
 
+    fn none_lost(lost: u64) -> String {
+        panic!("{lost} lines are lost")
+    }
+
     fn names(folder: &Path) -> Vec<String> {
         let mut names: Vec<_> =
             std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -247,8 +282,8 @@ mod tests {
             max_history: Some(2),
         }));
         for day in 0..5 {
-            writer.write("one\n", day * DAY + DAY / 2);
-            writer.write("two\n", day * DAY + DAY / 2 + 1);
+            writer.write("one\n", none_lost, day * DAY + DAY / 2);
+            writer.write("two\n", none_lost, day * DAY + DAY / 2 + 1);
         }
         assert_eq!(names(home.path()), ["kcl.1970-01-03.log", "kcl.1970-01-04.log", "kcl.log"]);
         assert_eq!(std::fs::read_to_string(at("kcl.1970-01-04.log")).unwrap(), "one\ntwo\n");
@@ -264,7 +299,7 @@ mod tests {
             max_history: None,
         }));
         for _ in 0..5 {
-            writer.write("four", DAY);
+            writer.write("four", none_lost, DAY);
         }
         assert_eq!(names(home.path()), ["kcl-1970.0.log", "kcl-1970.1.log", "kcl-1970.2.log"]);
     }
@@ -274,7 +309,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("new/kcl.log");
         for (append, content) in [(true, "x"), (true, "xx"), (false, "x")] {
-            Writer::new(Output::File { path: path.clone(), append }).write("x", 0);
+            Writer::new(Output::File { path: path.clone(), append }).write("x", none_lost, 0);
             assert_eq!(std::fs::read_to_string(&path).unwrap(), content);
         }
     }

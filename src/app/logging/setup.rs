@@ -91,7 +91,8 @@ impl Log {
             let Some((format, least, writer)) = self.appenders.get(index) else { continue };
             if least.is_none_or(|least| least.lets(level)) {
                 let text = format.render(line);
-                writer.lock().unwrap_or_else(PoisonError::into_inner).write(&text, line.millis);
+                let of_lost = |lines| format.render(&line.telling_of_lost(lines));
+                writer.lock().unwrap_or_else(PoisonError::into_inner).write(&text, of_lost, line.millis);
             }
         }
     }
