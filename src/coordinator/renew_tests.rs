@@ -175,6 +175,26 @@ async fn a_checkpoint_that_hangs_is_refused_at_the_failover_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_that_nobody_answers_costs_neither_the_checkpoint_nor_the_lease() {
+    let hung = [(SECOND * 60, Duration::ZERO), (Duration::ZERO, SECOND * 60)];
+    for (before, after) in hung {
+        let (table, held, _tasks) = held();
+        sleep(F / 3).await;
+        table.faults().next(Operation::Checkpoint, 1, Fault::Slow { before, after });
+        assert!(held.checkpoint(at(7)).await.is_ok(), "{before:?}");
+        assert_eq!(row(&table, 0).checkpoint, at(7));
+        for operation in [Operation::NoteChildren, Operation::NoteLatest] {
+            table.faults().next(operation, 1, Fault::Slow { before, after });
+        }
+        assert!(held.note_children(Vec::new()).await.is_err());
+        assert!(held.note_latest(EpochMillis(1)).await.is_err());
+        sleep(F * 2).await;
+        assert_eq!(held.standing(), Standing::Held);
+        assert!(held.note_children(Vec::new()).await.is_ok());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_checkpoint_whose_answer_was_lost_is_stored_all_the_same() {
     for fault in [Fault::LostReply, Fault::SentTwice] {
         let (table, held, _tasks) = held();
@@ -215,13 +235,14 @@ async fn a_throttled_checkpoint_is_tried_four_times() {
 #[tokio::test(start_paused = true)]
 async fn while_a_write_is_under_way_no_other_one_begins() {
     let (table, held, mut tasks) = held();
-    table.faults().cut(F * 9 / 10);
+    sleep(F * 3 / 10).await;
+    table.faults().cut(F * 6 / 10);
     for place in [7, 8] {
         let held = held.clone();
         tasks.spawn(async move { drop(held.checkpoint(at(place)).await) });
     }
     let calls = || [Operation::Checkpoint, Operation::Renew].map(|operation| table.faults().calls(operation));
-    sleep(F * 3 / 4).await; // the time of a renewal has passed, too
+    sleep(F * 3 / 10).await; // the time of a renewal has passed, too
     assert_eq!(calls(), [1, 0], "neither the second checkpoint nor the renewal");
 }
 

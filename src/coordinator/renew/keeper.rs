@@ -320,14 +320,21 @@ impl<S: LeaseStore + ?Sized> Keeper<S> {
         }
     }
 
-    /// Waits for a write that leaves the counter as it is, as long as the lease is ours.
+    /// When a request is given up that nobody answers, on a dead connection most likely: in half of the time that the
+    /// lease has left, so that the rest is enough for the same on another connection, or for a renewal.
+    fn patience(&self) -> Instant {
+        let now = Instant::now();
+        now + (self.expires().saturating_duration_since(now) / 2).max(SHORTEST_TRY)
+    }
+
+    /// Waits for a write that leaves the counter as it is, as long as the lease can spare the time.
     async fn note(&self, write: impl Future<Output = Result<bool, LeaseStoreError>>) -> Result<(), LeaseStoreError> {
-        match timeout_at(self.expires(), write).await {
+        let shard = &self.lease.shard;
+        match timeout_at(self.patience(), write).await {
             Ok(Ok(true)) => Ok(()),
-            Ok(Ok(false)) | Err(_) => {
-                Err(LeaseStoreError::Unusable(format!("lease of `{}` is gone", self.lease.shard)))
-            }
+            Ok(Ok(false)) => Err(LeaseStoreError::Unusable(format!("lease of `{shard}` is gone"))),
             Ok(Err(error)) => Err(error),
+            Err(_) => Err(LeaseStoreError::Unusable(format!("no answer to a write to the lease of `{shard}` in time"))),
         }
     }
 
@@ -337,10 +344,14 @@ impl<S: LeaseStore + ?Sized> Keeper<S> {
         let mut failures = 0;
         let mut adopted = false;
         loop {
-            let error = match self.try_checkpoint(at, &mut adopted).await {
-                Ok(Some(result)) => return result,
-                Ok(None) => continue,
-                Err(error) => error,
+            let error = match timeout_at(self.patience(), self.try_checkpoint(at, &mut adopted)).await {
+                Ok(Ok(Some(result))) => return result,
+                Ok(Ok(None)) => continue,
+                Ok(Err(error)) => error,
+                Err(_) => {
+                    debug!(shard = %self.lease.shard, checkpoint = %at, "no answer to the checkpoint in time, trying on");
+                    continue; // until the lease has no time left
+                }
             };
             failures += 1;
             if failures == CHECKPOINT_TRIES || !error.is_transient() {
