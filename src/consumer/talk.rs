@@ -16,7 +16,7 @@ use crate::progress::Progress;
 use crate::record::Record;
 use crate::types::{Checkpoint, ShardId};
 
-/// Unexpected lines of a child that are logged at info before the rest goes to debug, a message.
+/// Unexpected lines of a child, and checkpoints that it may not have, that are logged before the rest goes to debug.
 const LINES_LOGGED: u32 = 20;
 /// How long a child that failed may take to end once it was told to terminate.
 const FAILED_CHILD_LIMIT: Duration = Duration::from_secs(5);
@@ -45,6 +45,9 @@ pub struct Conversation {
     timeout: Option<Duration>,
     level: ProtocolLevel,
     skipped: u32,
+    refused: u32,
+    /// Checkpoints in a row that could not be stored.
+    unstored: u32,
 }
 
 impl Conversation {
@@ -60,6 +63,8 @@ impl Conversation {
             timeout,
             level: ProtocolLevel::default(),
             skipped: 0,
+            refused: 0,
+            unstored: 0,
         }
     }
 
@@ -186,8 +191,7 @@ impl Conversation {
         match self.checkpointer.decide(sequence, sub) {
             Decision::AlreadyThere => None,
             Decision::Refused(rejected) => {
-                let why = shown(rejected.to_string().as_bytes());
-                warn!(shard = %self.shard, rejected = %why, "refused a checkpoint of the child");
+                self.note_refused(&rejected);
                 Some(rejected.java_name())
             }
             Decision::Write(at) => {
@@ -202,11 +206,19 @@ impl Conversation {
         match &stored {
             Ok(()) => {
                 debug!(shard = %self.shard, checkpoint = %at, "checkpointed");
+                if std::mem::take(&mut self.unstored) > 1 {
+                    info!(shard = %self.shard, checkpoint = %at, "checkpoints are stored again");
+                }
                 progress.checkpointed(&self.shard, &at);
                 self.checkpointer.written(at);
             }
             Err(error) => {
-                warn!(shard = %self.shard, checkpoint = %at, error = %chain(error), "checkpoint was not stored");
+                self.unstored = self.unstored.saturating_add(1);
+                let (shard, error) = (&self.shard, chain(error));
+                match self.unstored {
+                    1 => warn!(%shard, checkpoint = %at, %error, "checkpoint was not stored"),
+                    _ => debug!(%shard, checkpoint = %at, %error, "checkpoint was not stored either"),
+                }
                 self.catch_up();
             }
         }
@@ -218,6 +230,19 @@ impl Conversation {
         let stored = self.held.last_checkpoint();
         if stored > *self.checkpointer.last() {
             self.checkpointer.written(stored);
+        }
+    }
+
+    /// Some children ask for a checkpoint with each record.
+    fn note_refused(&mut self, rejected: &CheckpointRejected) {
+        self.refused = self.refused.saturating_add(1);
+        let (shard, rejected) = (&self.shard, shown(rejected.to_string().as_bytes()));
+        match self.refused {
+            0..LINES_LOGGED => warn!(%shard, %rejected, "refused a checkpoint of the child"),
+            LINES_LOGGED => {
+                warn!(%shard, %rejected, "child goes on asking for checkpoints it may not have; the rest is logged at debug")
+            }
+            _ => debug!(%shard, %rejected, "refused a checkpoint of the child"),
         }
     }
 

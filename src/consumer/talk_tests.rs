@@ -1,4 +1,9 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::{Context, SubscriberExt as _};
 
 use super::*;
 use crate::consumer::testing::{Ground, Nursery, SILENCE, Say, obedient};
@@ -74,6 +79,30 @@ async fn a_checkpoint_that_is_not_stored_is_told_in_the_words_of_java() {
     beside(table).assign(&row(table, 0), &worker("b")).await.unwrap();
     scene.tell(Action::ProcessRecords).await.unwrap();
     assert_eq!(scene.replies(), "checkpoint ShutdownException");
+}
+
+/// Counts what is logged at warn or above.
+#[derive(Clone, Default)]
+struct Warnings(Arc<AtomicUsize>);
+
+impl<S: Subscriber> Layer<S> for Warnings {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        self.0.fetch_add(usize::from(*event.metadata().level() <= Level::WARN), Ordering::Relaxed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_that_checkpoints_each_record_of_a_batch_in_vain_does_not_fill_the_log() {
+    let each = |place| vec![vec![Say::Checkpoint(Some(place)); 500], vec![Say::Answer]].concat();
+    for (place, most) in [(9, 1), (10, 20)] {
+        let warnings = Warnings::default();
+        let _here = tracing::subscriber::set_default(tracing_subscriber::registry().with(warnings.clone()));
+        let mut scene = scene(move |_, _| each(place));
+        scene.ground.table.faults().next(Operation::Checkpoint, 10_000, Fault::LostRequest);
+        scene.tell(Action::ProcessRecords).await.unwrap();
+        let told = warnings.0.load(Ordering::Relaxed);
+        assert!((1..=most).contains(&told), "{told} lines about {place}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
