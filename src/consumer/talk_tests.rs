@@ -93,7 +93,7 @@ impl<S: Subscriber> Layer<S> for Warnings {
 
 #[tokio::test(start_paused = true)]
 async fn a_child_that_checkpoints_each_record_of_a_batch_in_vain_does_not_fill_the_log() {
-    let each = |place| vec![vec![Say::Checkpoint(Some(place)); 500], vec![Say::Answer]].concat();
+    let each = |place| [vec![Say::Checkpoint(Some(place)); 500], vec![Say::Answer]].concat();
     for (place, most) in [(9, 1), (10, 20)] {
         let warnings = Warnings::default();
         let _here = tracing::subscriber::set_default(tracing_subscriber::registry().with(warnings.clone()));

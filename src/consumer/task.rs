@@ -24,12 +24,14 @@ use crate::coordinator::renew::{HeldLease, Standing, chain};
 use crate::lease::Lease;
 use crate::poison::Hunt;
 use crate::progress::ShardState;
-use crate::record::Record;
-use crate::record::deaggregate::{Fault, Reason, deaggregate, drop_done};
+use crate::retrieval::Since;
 use crate::retrieval::prefetch::Prefetch;
-use crate::retrieval::{Batch, Since};
 use crate::stream::ChildShard;
 use crate::types::{Checkpoint, ExtendedSequenceNumber};
+
+mod deliver;
+
+use deliver::Delivery;
 
 /// How long a child that forgot the end of its shard may take to end, as a fresh one waits for it.
 const RETRY_LIMIT: Duration = Duration::from_secs(5);
@@ -51,16 +53,6 @@ enum Call {
     Unclear,
 }
 
-/// What became of a batch.
-enum Delivery {
-    /// The child is done with it, or there was nothing in it for the child.
-    Done,
-    /// It was kept back, so this consumer must not go on to the next one, whatever becomes of the lease.
-    LeaseTooOld,
-    /// It holds an aggregate that stops a Java daemon.
-    Damaged(Fault),
-}
-
 pub(super) struct ShardTask<'a> {
     shared: Arc<Shared>,
     lease: Lease,
@@ -69,7 +61,7 @@ pub(super) struct ShardTask<'a> {
     readers: JoinSet<()>,
     /// Decides how much of a batch goes into one message; all of it, unless poison is looked for.
     hunt: &'a mut Hunt,
-    /// The last record that was left out, if that was the last of its batch.
+    /// The last record that was left out, if that was the last of its part of a batch.
     left_out: Option<ExtendedSequenceNumber>,
     /// When the shard's newest record was first asked for under this lease, if it was.
     since: Since,
@@ -189,75 +181,6 @@ impl<'a> ShardTask<'a> {
                 "the moment that LATEST stands for is not in the lease yet, trying again with the next batch");
         }
         noted.is_ok()
-    }
-
-    /// Gives one batch to the child, if there is anything in it for the child.
-    async fn deliver(&mut self, batch: &mut Batch) -> Result<Delivery, ChildFailure> {
-        let records = match self.prepare(std::mem::take(&mut batch.records)) {
-            Ok(records) => records,
-            Err(fault) => return Ok(Delivery::Damaged(fault)),
-        };
-        let is_last = batch.end.is_some();
-        let call_anyway = self.shared.processing.call_for_empty_lists && !is_last;
-        if records.is_empty() && !call_anyway {
-            self.shared.progress.delivered(self.held.shard(), &[], batch.millis_behind_latest);
-            return Ok(Delivery::Done);
-        }
-        let mut rest = records.as_slice();
-        loop {
-            if self.held.standing() == Standing::Lost && self.shared.compatibility == Compatibility::Safe {
-                return Ok(Delivery::LeaseTooOld);
-            }
-            let (now, later) = rest.split_at(if rest.is_empty() { 0 } else { self.hunt.portion(rest) });
-            self.give(now, batch.millis_behind_latest).await?;
-            rest = later;
-            if rest.is_empty() {
-                return Ok(Delivery::Done);
-            }
-        }
-    }
-
-    /// Gives these to the child in one message, and raises the bound of its checkpoints to the last of them.
-    async fn give(&mut self, records: &[Record], behind: Option<i64>) -> Result<(), ChildFailure> {
-        let bytes: usize = records.iter().map(Record::data_len).sum();
-        match (records.last().map(Record::place), &mut self.talk) {
-            (Some(Ok(place)), Some(talk)) => talk.checkpointer().delivered(place),
-            (Some(Err(error)), _) => warn!(shard = %self.held.shard(), %error, "record cannot be checkpointed"),
-            (Some(Ok(_)) | None, _) => {}
-        }
-        self.hunt.give(records);
-        if let Some(talk) = &mut self.talk {
-            talk.deliver(records, behind, &*self.shared.progress).await?;
-        }
-        self.hunt.answered();
-        self.held.count_bytes(bytes as u64);
-        self.shared.progress.delivered(self.held.shard(), records, behind);
-        Ok(())
-    }
-
-    /// Opens aggregates, leaves out what is done or set aside.
-    ///
-    /// # Errors
-    /// An aggregate is damaged in a way that stops a Java daemon, and Java's way is wanted.
-    fn prepare(&mut self, records: Vec<Record>) -> Result<Vec<Record>, Fault> {
-        let filtered = !self.shared.processing.skip_shard_sync_if_leases_exist;
-        let range = self.lease.hash_range.filter(|_| filtered);
-        let mut faults = Vec::new();
-        let mut records = deaggregate(records, range, &mut faults);
-        for fault in faults {
-            let is_fatal = !matches!(fault.reason, Reason::OffTheRing);
-            if is_fatal && self.shared.compatibility == Compatibility::Strict {
-                return Err(fault);
-            }
-            error!(shard = %self.held.shard(), %fault, "aggregated record is damaged, going on with what could be read");
-        }
-        if let Some(talk) = &mut self.talk {
-            drop_done(&mut records, talk.checkpointer().last());
-        }
-        let last = records.last().filter(|last| self.hunt.is_set_aside(last)).and_then(|last| last.place().ok());
-        self.left_out = last.or(self.left_out.take());
-        records.retain(|record| !self.hunt.is_set_aside(record));
-        Ok(records)
     }
 
     async fn tell(&mut self, action: Action, line: &[u8]) -> Result<(), ChildFailure> {

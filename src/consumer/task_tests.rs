@@ -2,13 +2,13 @@ use tokio::time::{Instant, sleep};
 
 use super::*;
 use crate::config::{ProtocolLevel, WhenChildFails};
-use crate::consumer::testing::{Ground, Nursery, SILENCE, Say, obedient};
+use crate::consumer::testing::{Ground, Nursery, SILENCE, Say, crowd, obedient};
 use crate::consumer::{Stops, consume};
 use crate::coordinator::renew::keeper::Keeper;
 use crate::coordinator::testing::{F, at, beside, lease, load_row, row, shard, worker};
 use crate::lease::memory::faults::{Fault, Operation};
 use crate::lease::{LeaseStore, StateStore};
-use crate::retrieval::{RecordReader, RecordSource};
+use crate::retrieval::{Batch, RecordReader, RecordSource};
 use crate::types::ShardId;
 use async_trait::async_trait;
 
@@ -85,6 +85,23 @@ async fn a_shard_that_ends_is_told_as_its_last_message() {
     assert_eq!(told, heard(&expected));
     let row = row(&ground.table, 0);
     assert!(row.is_finished() && row.children.len() == 2 && row.owner == Some(worker("a")), "the lease stays ours");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_of_a_great_many_user_records_is_several_messages() {
+    for (compatibility, messages) in [(Compatibility::Safe, 2), (Compatibility::Strict, 1)] {
+        let ground = Ground { compatibility, ..Ground::new() };
+        for _ in 0..10 {
+            ground.stream.put(0, "key", &crowd(4_000)); // ten Kinesis records are one answer
+        }
+        let scene = begin(ground, &fresh(), obedient);
+        scene.ground.stream.split(&shard(0)).unwrap();
+        let (outcome, told, ground) = scene.outcome().await;
+        assert!(matches!(outcome, Outcome::Finished), "{outcome:?}");
+        let batches = told.iter().filter(|line| line.starts_with("processRecords"));
+        assert_eq!(batches.count(), messages, "{compatibility:?}");
+        assert!(row(&ground.table, 0).is_finished());
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use md5::{Digest as _, Md5};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -291,4 +292,11 @@ impl Ground {
             ended: Notify::new(),
         })
     }
+}
+
+/// An aggregate of so many user records without data.
+pub(crate) fn crowd(records: usize) -> Vec<u8> {
+    let record: &[u8] = b"\x1a\x04\x08\x00\x1a\x00"; // field 3: partition key 0, no bytes
+    let message = [b"\x0a\x01k", record.repeat(records).as_slice()].concat();
+    [b"\xf3\x89\x9a\xc2", message.as_slice(), Md5::digest(&message).as_slice()].concat()
 }

@@ -75,20 +75,49 @@ pub enum Reason {
 /// is kept.
 #[must_use]
 pub fn deaggregate(records: Vec<Record>, range: Option<HashKeyRange>, faults: &mut Vec<Fault>) -> Vec<Record> {
-    if !records.iter().any(|record| record.data.may_be_aggregate()) {
-        return records;
+    Opening::new(records, range, usize::MAX).next(faults).unwrap_or_default()
+}
+
+/// Opens an answer's aggregates as [`deaggregate`] does, but a part of the answer at a time: small user records take many
+/// times the memory of the aggregates that they come in.
+#[derive(Debug)]
+pub struct Opening {
+    left: std::vec::IntoIter<Record>,
+    has_aggregates: bool,
+    range: HashKeyRange,
+    most: usize,
+}
+
+impl Opening {
+    /// Begins; a part ends with the aggregates that bring it beyond `most` bytes of memory.
+    #[must_use]
+    pub fn new(records: Vec<Record>, range: Option<HashKeyRange>, most: usize) -> Self {
+        let has_aggregates = records.iter().any(|record| record.data.may_be_aggregate());
+        Self { left: records.into_iter(), has_aggregates, range: range.unwrap_or(HashKeyRange::WHOLE), most }
     }
-    let range = range.unwrap_or(HashKeyRange::WHOLE);
-    let mut opened = Vec::with_capacity(records.len());
-    let mut group = Group::default();
-    for record in records {
-        group.add(record);
-        if group.is_full() {
-            group.open(range, &mut opened, faults);
+
+    /// The next part, which may be empty; `None` behind the last one.
+    pub fn next(&mut self, faults: &mut Vec<Fault>) -> Option<Vec<Record>> {
+        if self.left.len() == 0 {
+            return None;
         }
+        if !self.has_aggregates {
+            return Some(std::mem::take(&mut self.left).collect());
+        }
+        let (mut opened, mut bytes, mut group) = (Vec::new(), 0, Group::default());
+        for record in self.left.by_ref() {
+            group.add(record);
+            if group.is_full() {
+                bytes += base64_simd::STANDARD.encoded_length(group.bytes);
+                group.open(self.range, &mut opened, faults);
+                if bytes + size_of_val(opened.as_slice()) >= self.most {
+                    return Some(opened);
+                }
+            }
+        }
+        group.open(self.range, &mut opened, faults);
+        Some(opened)
     }
-    group.open(range, &mut opened, faults);
-    opened
 }
 
 /// Records that wait until there are enough aggregates to check side by side.
@@ -126,7 +155,7 @@ impl Group {
                 .filter(|parts| digest.is_some_and(|digest| digest == parts.digest))
                 .and_then(|parts| proto::parse(parts.message).ok())
             {
-                Some(aggregate) => opened.append(&mut user_records(&record, &aggregate, range, faults)),
+                Some(aggregate) => user_records(&record, &aggregate, range, faults, opened),
                 None => opened.push(record),
             }
         }
@@ -163,7 +192,8 @@ fn user_records(
     aggregate: &AggregatedRecord<'_>,
     range: HashKeyRange,
     faults: &mut Vec<Fault>,
-) -> Vec<Record> {
+    opened: &mut Vec<Record>,
+) {
     let mut pack = Pack { buffer: Vec::with_capacity(room(outer, aggregate)), ..Pack::default() };
     pack.partition_keys = pack.keys(&aggregate.partition_keys);
     pack.explicit_hash_keys = pack.keys(&aggregate.explicit_hash_keys);
@@ -178,10 +208,10 @@ fn user_records(
         };
         match pack.add(record, range) {
             Ok(()) => {}
-            Err(Stop::OutOfRange) => return Vec::new(),
+            Err(Stop::OutOfRange) => return,
             Err(Stop::Fault(Reason::OffTheRing)) => {
                 faults.push(fault(Reason::OffTheRing, aggregate.records.len()));
-                return Vec::new();
+                return;
             }
             Err(Stop::Fault(reason)) => {
                 faults.push(fault(reason, aggregate.records.len() - index));
@@ -189,7 +219,7 @@ fn user_records(
             }
         }
     }
-    pack.unpack(outer)
+    pack.unpack(outer, opened);
 }
 
 /// Bytes of all that user records keep; more only where keys are no UTF-8.
@@ -254,7 +284,7 @@ impl Pack {
     }
 
     /// The sequence number is copied too, so that the answer's memory goes as soon as its aggregates are open.
-    fn unpack(mut self, outer: &Record) -> Vec<Record> {
+    fn unpack(mut self, outer: &Record, opened: &mut Vec<Record>) {
         let sequence = self.append(|buffer| buffer.extend_from_slice(outer.sequence.as_bytes()));
         let buffer = Bytes::from(self.buffer);
         // keys were made from text and base64 is ASCII, so every part is UTF-8
@@ -269,7 +299,7 @@ impl Pack {
             aggregated: true,
             explicit_hash_key: packed.explicit_hash_key.map(text),
         };
-        (0..).zip(self.packed).map(record).collect()
+        opened.extend((0..).zip(self.packed).map(record));
     }
 }
 

@@ -49,6 +49,29 @@ fn open(message: &[u8], range: Option<HashKeyRange>) -> (Vec<Record>, Vec<Fault>
     (deaggregate(vec![plain(&payload(message), "7")], range, &mut faults), faults)
 }
 
+/// User records without data: those take many times the memory of their aggregate.
+fn crowded(sequence: usize) -> Record {
+    let record: (u8, Option<u8>, &[u8]) = (0, None, b"");
+    plain(&payload(&message(&[b"k"], &[], &[record; 1_000])), &sequence.to_string())
+}
+
+#[test]
+fn small_user_records_are_opened_a_part_at_a_time() {
+    let most = 2_000_000;
+    let records: Vec<Record> =
+        (0..100).map(|at| if at % 7 == 3 { plain(b"x", &at.to_string()) } else { crowded(at) }).collect();
+    let (whole, mut faults) = (deaggregate(records.clone(), None, &mut Vec::new()), Vec::new());
+    let mut opening = Opening::new(records, None, most);
+    let parts: Vec<_> = std::iter::from_fn(|| opening.next(&mut faults)).collect();
+    let one_group = LANES * 1_000 * size_of::<Record>();
+    assert!(parts.iter().all(|part| size_of_val(part.as_slice()) <= most + one_group));
+    assert!((4..20).contains(&parts.len()), "{}", parts.len());
+    assert!(parts.concat() == whole && faults.is_empty());
+    let mut plain_ones = Opening::new(vec![plain(b"x", "1"), plain(b"y", "2")], None, 1);
+    let lengths = std::iter::from_fn(|| plain_ones.next(&mut faults)).map(|part| part.len());
+    assert_eq!(lengths.collect::<Vec<_>>(), [2]);
+}
+
 #[test]
 fn a_fault_keeps_what_stands_before_it_and_is_told() {
     let table: &[(&[u8], u8, Option<u8>, Reason)] = &[
