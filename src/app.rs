@@ -51,6 +51,9 @@ use footprint::Footprint;
 const MOST_THREADS: usize = 4;
 /// Variable that takes the limits of reading away.
 const READ_LIMITS: &str = "MULTILANGD_READ_LIMITS";
+/// Between a signal and what it causes: whoever sends it writes that down, too, and in logs of milliseconds the cause
+/// should stand before its effect at the children.
+const SIGNAL_FIRST: Duration = Duration::from_millis(10);
 /// How long the runtime may take to drop what still runs when the process ends.
 const LAST_LIMIT: Duration = Duration::from_millis(200);
 
@@ -131,6 +134,7 @@ async fn daemon(config: Config, threads: Handle) -> i32 {
         signal = signals.next() => signal,
     };
     info!(%signal, "Process terminated, will initiate shutdown.");
+    sleep(SIGNAL_FIRST).await;
     stop.cancel();
     tokio::select! {
         result = work => match result {
