@@ -127,11 +127,7 @@ impl Way<'_> {
             }
             answer => {
                 self.direct.forget(&self.route);
-                let answer = match answer {
-                    Ok(answer) => Ok(Arrived::of(answer).await),
-                    Err(error) => Err(error),
-                };
-                match reading.result(answer, taken) {
+                match reading.result(Arrived::of(answer).await, taken) {
                     Err(failed) => Err(typed(failed.error)),
                     Ok(output) => Err(SdkError::construction_failure(format!("no answer has this form: {output:?}"))),
                 }
@@ -151,10 +147,7 @@ impl Way<'_> {
     {
         let reading = self.route.reading();
         let taken = reading.capture();
-        let answer = match self.route.send(&self.sealed, body, taken.clone()).await {
-            Ok(answer) => Ok(Arrived::of(answer).await),
-            Err(error) => Err(error),
-        };
+        let answer = Arrived::of(self.route.send(&self.sealed, body, taken.clone()).await).await;
         if let Some(output) = answer.as_ref().ok().and_then(Arrived::success).and_then(quick) {
             reading.succeeded();
             return Ok(output);

@@ -116,11 +116,17 @@ fn poisoned(service: &Arc<Service>) -> (Scene, String, String, std::collections:
     poisoned_with(service, 5)
 }
 
-fn poisoned_with(service: &Arc<Service>, limit: u32) -> (Scene, String, String, std::collections::BTreeSet<String>) {
+/// A shard whose dead letters go to `service`.
+fn kept_by(service: &Arc<Service>) -> Ground {
     let mut ground = Ground::new();
-    ground.processing.child_restart_limit = NonZeroU32::new(limit).unwrap();
     ground.processing.on_poison = OnPoison::DeadLetter(DeadLetters::Stream(stream()));
     ground.dead_letters = Some(service.clone());
+    ground
+}
+
+fn poisoned_with(service: &Arc<Service>, limit: u32) -> (Scene, String, String, std::collections::BTreeSet<String>) {
+    let mut ground = kept_by(service);
+    ground.processing.child_restart_limit = NonZeroU32::new(limit).unwrap();
     let numbers: Vec<String> = (0..3).map(|_| ground.put()).collect();
     let name = format!("words/shardId-000000000000/{}", numbers[1]);
     let good = [numbers[0].clone(), numbers[2].clone()].into();
@@ -210,9 +216,7 @@ async fn a_letter_that_waits_is_told_of_at_once_and_each_ten_minutes_with_the_re
 #[tokio::test(start_paused = true)]
 async fn a_record_that_no_child_ever_answers_is_poison_too() {
     let service = Service::new(0);
-    let mut ground = Ground::new();
-    ground.processing.on_poison = OnPoison::DeadLetter(DeadLetters::Stream(stream()));
-    ground.dead_letters = Some(service.clone());
+    let ground = kept_by(&service);
     let numbers: Vec<String> = (0..6).map(|_| ground.put()).collect();
     ground.stream.split(&shard(0)).unwrap();
     let bad = numbers[0].clone();
@@ -230,9 +234,7 @@ async fn a_record_that_no_child_ever_answers_is_poison_too() {
 async fn a_batch_of_nothing_but_poison_is_set_aside_up_to_ten_and_the_shard_given_up_beyond() {
     for (count, is_finished) in [(10, true), (11, false)] {
         let service = Service::new(0);
-        let mut ground = Ground::new();
-        ground.processing.on_poison = OnPoison::DeadLetter(DeadLetters::Stream(stream()));
-        ground.dead_letters = Some(service.clone());
+        let ground = kept_by(&service);
         let numbers: Vec<String> = (0..count).map(|_| ground.put()).collect();
         ground.stream.split(&shard(0)).unwrap();
         let mut scene = begin(ground, Nursery::new_hearing(allergic(&numbers)));
@@ -261,9 +263,7 @@ async fn a_lease_that_is_lost_in_the_search_ends_it_without_a_letter() {
 #[tokio::test(start_paused = true)]
 async fn poison_behind_all_other_records_is_passed_by_the_last_checkpoint_of_a_shard_that_is_left() {
     let service = Service::new(0);
-    let mut ground = Ground::new();
-    ground.processing.on_poison = OnPoison::DeadLetter(DeadLetters::Stream(stream()));
-    ground.dead_letters = Some(service.clone());
+    let ground = kept_by(&service);
     let numbers: Vec<String> = (0..3).map(|_| ground.put()).collect();
     let mut scene = begin(ground, Nursery::new_hearing(allergic(&numbers[2..])));
     while service.taken.lock().unwrap().is_empty() {

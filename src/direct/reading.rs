@@ -43,9 +43,12 @@ pub(super) struct Arrived {
 }
 
 impl Arrived {
-    pub(super) async fn of(mut answer: HttpResponse) -> Self {
-        let body = ByteStream::new(std::mem::replace(answer.body_mut(), SdkBody::taken())).collect().await;
-        Self { head: answer, body: body.map(AggregatedBytes::into_bytes).map_err(BoxError::from) }
+    /// # Errors
+    /// There is no answer.
+    pub(super) async fn of(answer: Result<HttpResponse, ConnectorError>) -> Result<Self, ConnectorError> {
+        let mut head = answer?;
+        let body = ByteStream::new(std::mem::replace(head.body_mut(), SdkBody::taken())).collect().await;
+        Ok(Self { head, body: body.map(AggregatedBytes::into_bytes).map_err(BoxError::from) })
     }
 
     /// The body, if all of it came and the answer is one of success.

@@ -38,10 +38,9 @@ impl DynamoDbStore {
     /// Sends a write of a lease, and again as often as the SDK would. A write whose answer was lost may have taken effect,
     /// whoever sends it again: then its condition fails, and the row tells (`coordinator::renew::keeper`).
     pub(super) async fn sent(&self, write: RowWrite, answer: Answer) -> Sent {
-        let Some(way) = self.direct.way().await else { return Box::pin(self.through_sdk(write, answer, None)).await };
-        let Ok(body) = body(&self.table, &write, answer) else {
-            return Box::pin(self.through_sdk(write, answer, None)).await;
-        };
+        let way = self.direct.way().await;
+        let short = way.and_then(|way| Some((way, body(&self.table, &write, answer).ok()?)));
+        let Some((way, body)) = short else { return Box::pin(self.through_sdk(write, answer, None)).await };
         let Failed { error, again } = match way.ask(body, nothing_said).await {
             Ok(answer) => return Ok(answer),
             Err(failed) => failed,
